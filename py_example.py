@@ -1,0 +1,2 @@
+def call_me():
+    print("Hello serverless world!")

@@ -1,0 +1,124 @@
+"""The settings: one table that makes the object, `fob serve --help` and docs/configuration.md.
+
+The only module that reads the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fob.errors import BadRequest
+
+
+def _setting(name: str, default: Any, help_: str, secret: bool = False) -> Any:
+    return field(default=default, metadata={"name": name, "help": help_, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says; every field is one environment variable."""
+
+    marathon_api: str = _setting(
+        "MARATHON_API", "", "Marathon's URL; empty: fob's own engine on this machine"
+    )
+    host: str = _setting(
+        "FOB_HOST", "", "address to listen on; empty: 127.0.0.1, or 0.0.0.0 with MARATHON_API"
+    )
+    port: int = _setting("FOB_PORT", 9999, "port to listen on; 0 picks a free one")
+    home: str = _setting("FOB_HOME", "", "state folder; empty: $XDG_STATE_HOME/fob")
+    token: str = _setting(
+        "FOB_TOKEN", "", "bearer token wanted for all that changes state or runs code", secret=True
+    )
+    marathon_token: str = _setting(
+        "FOB_MARATHON_TOKEN", "", "DC/OS token sent to Marathon", secret=True
+    )
+    marathon_user: str = _setting("FOB_MARATHON_USER", "", "Basic auth user for Marathon")
+    marathon_password: str = _setting(
+        "FOB_MARATHON_PASSWORD", "", "Basic auth password for Marathon", secret=True
+    )
+    marathon_ca: str = _setting(
+        "FOB_MARATHON_CA", "", "file of CA certificates that vouch for Marathon"
+    )
+    image: str = _setting(
+        "FOB_IMAGE", "", "container image for functions on a remote Marathon; empty: none"
+    )
+    role: str = _setting("FOB_ROLE", "", "acceptedResourceRoles for functions, comma-separated")
+    launcher: str = _setting("FOB_LAUNCHER", "process", "how the engine starts a task: process")
+    cpus: float = _setting(
+        "FOB_CPUS", 0.0, "CPUs the engine promises to tasks in all; 0: 32 for each core"
+    )
+    mem: float = _setting(
+        "FOB_MEM", 0.0, "MiB of memory the engine promises to tasks in all; 0: the machine's"
+    )
+    url: str = _setting(
+        "FOB_URL", "", "where the fob command finds the service; empty: 127.0.0.1 at FOB_PORT"
+    )
+    log: str = _setting("FOB_LOG", "INFO", "log level: DEBUG, INFO, WARNING or ERROR")
+
+    @property
+    def home_folder(self) -> Path:
+        return Path(self.home)
+
+    @property
+    def embedded(self) -> bool:
+        """True when functions run on fob's own engine."""
+        return not self.marathon_api
+
+
+def table() -> list[tuple[str, str, str]]:
+    """(name, default, help) of every setting, in the order of the documentation."""
+    return [(f.metadata["name"], str(f.default), f.metadata["help"]) for f in fields(Settings)]
+
+
+def from_environment(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings; `overrides` (by field name, None meaning absent) win.
+
+    Raises `BadRequest` naming the variable when a value is not of its kind.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for f in fields(Settings):
+        name = f.metadata["name"]
+        if overrides.get(f.name) is not None:
+            values[f.name] = overrides[f.name]
+        elif environ.get(name, "") != "":
+            values[f.name] = _convert(name, environ[name], type(f.default))
+    settings = Settings(**values)
+    return _filled(settings, environ)
+
+
+def for_engine(settings: Settings) -> dict[str, str]:
+    """The environment for an engine of `settings.home`: this one, without the secrets."""
+    secrets = {f.metadata["name"] for f in fields(Settings) if f.metadata["secret"]}
+    kept = {name: value for name, value in os.environ.items() if name not in secrets}
+    return kept | {"FOB_HOME": settings.home}
+
+
+def _convert(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text.strip())
+    except ValueError:
+        raise BadRequest(f"{name}={text!r} is not a number; give one, or unset it") from None
+
+
+def _filled(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Settle the defaults that depend on others, and check the ranges."""
+    if not 0 <= settings.port <= 65535:
+        raise BadRequest(f"FOB_PORT={settings.port} is not a port; give 0 to 65535")
+    if settings.log.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise BadRequest(f"FOB_LOG={settings.log!r}: give DEBUG, INFO, WARNING or ERROR")
+    state = environ.get("XDG_STATE_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".local", "state"
+    )
+    return Settings(
+        **{f.name: getattr(settings, f.name) for f in fields(Settings)}
+        | {
+            "marathon_api": settings.marathon_api.rstrip("/"),
+            "host": settings.host or ("127.0.0.1" if settings.embedded else "0.0.0.0"),
+            "home": os.path.abspath(settings.home or os.path.join(state, "fob")),
+            "url": settings.url.rstrip("/") or f"http://127.0.0.1:{settings.port}",
+            "log": settings.log.upper(),
+        }
+    )

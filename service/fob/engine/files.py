@@ -1,0 +1,135 @@
+"""What a task leaves on disk: its sandbox, its output with rotation, its timeline.
+
+    <task id>/sandbox/            the task's working folder, its own
+    <task id>/stdout, stdout.1    what it printed; .1 is the older half
+    <task id>/stderr, stderr.1
+    <task id>/timeline            fob.timeline's lines
+    <task id>/pipes/              named pipes for its stdout, stderr and marks
+
+The pipes have names so that a task outlives its engine: it holds them open for reading and writing,
+so its writes never fail while nobody reads, and the next engine opens them again.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from fob import timeline
+
+OUTPUT_LIMIT_BYTES = 2**20  # of a file of output before it is rotated; one older is kept
+CHUNK_BYTES = 2**16
+PIPES = ("stdout", "stderr", "marks")
+READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline"})
+
+
+class TaskFolder:
+    """The folder of one task."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sandbox = path / "sandbox"
+
+    def create(self) -> None:
+        self.sandbox.mkdir(parents=True, mode=0o700)
+        (self.path / "pipes").mkdir(mode=0o700)
+        for name in PIPES:
+            os.mkfifo(self.pipe(name), 0o600)
+
+    def pipe(self, name: str) -> Path:
+        return self.path / "pipes" / name
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add `data` to the file `name`, rotating it first when it has grown too large.
+
+        A full disk loses the data: a task must not stop because its output cannot be kept.
+        """
+        path = self.path / name
+        try:
+            with path.open("ab") as file:
+                if file.tell() + len(data) <= OUTPUT_LIMIT_BYTES or not file.tell():
+                    file.write(data)
+                    return
+            path.rename(path.with_name(name + ".1"))
+            path.write_bytes(data)
+        except OSError:
+            return
+
+    def mark(self, mark: timeline.Mark) -> None:
+        self.append("timeline", mark.line().encode())
+
+    def tail(self, name: str, limit: int) -> str:
+        """The last `limit` bytes of the file `name` as text, whole lines where possible."""
+        try:
+            with (self.path / name).open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - limit))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return text.split("\n", 1)[-1] if size > limit else text
+
+    def clean(self) -> None:
+        """Remove what only a living task needs; its output and timeline stay."""
+        shutil.rmtree(self.sandbox, ignore_errors=True)
+        shutil.rmtree(self.path / "pipes", ignore_errors=True)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Pipes:
+    """The engine's ends of a task's pipes, read as data comes."""
+
+    def __init__(self, folder: TaskFolder, on_mark: Callable[[timeline.Mark], None]) -> None:
+        self._folder = folder
+        self._on_mark = on_mark
+        self._partial = b""
+        self._fds: dict[str, int] = {}
+
+    def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name in PIPES:
+            fd = os.open(self._folder.pipe(name), os.O_RDONLY | os.O_NONBLOCK)
+            self._fds[name] = fd
+            loop.add_reader(fd, self._read, name)
+
+    def task_end(self, name: str) -> int:
+        """A new descriptor of the task's end of the pipe; the caller closes it."""
+        return os.open(self._folder.pipe(name), os.O_RDWR)
+
+    def close(self) -> None:
+        """Take what is still in the pipes, then close them."""
+        for name in list(self._fds):
+            while self._read(name):
+                pass
+            self._shut(name)
+
+    def _shut(self, name: str) -> None:
+        fd = self._fds.pop(name, None)
+        if fd is not None:
+            asyncio.get_running_loop().remove_reader(fd)
+            os.close(fd)
+
+    def _read(self, name: str) -> bool:
+        """Take one chunk; False when there is none now, or never again."""
+        if name not in self._fds:
+            return False
+        try:
+            data = os.read(self._fds[name], CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._shut(name)
+        elif name == "marks":
+            self._take_marks(data)
+        else:
+            self._folder.append(name, data)
+        return bool(data)
+
+    def _take_marks(self, data: bytes) -> None:
+        lines, _, self._partial = (self._partial + data).rpartition(b"\n")
+        self._partial = self._partial[-CHUNK_BYTES:]
+        for mark in timeline.parse(lines.decode("utf-8", "replace")):
+            self._on_mark(mark)

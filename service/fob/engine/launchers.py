@@ -1,0 +1,204 @@
+"""How a task becomes a process: the engine's only plug."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class LaunchFailed(Exception):
+    """The process could not be started; the message says why."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start: a `command` line with its whole environment, in the folder `sandbox`.
+
+    `stdout` and `stderr` are descriptors to write to. `passed` are descriptors the process inherits
+    under the same numbers. All of them stay the caller's to close.
+    """
+
+    task_id: str
+    command: list[str]
+    environment: dict[str, str]
+    sandbox: Path
+    stdout: int
+    stderr: int
+    passed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended: an exit `code`, or the number of a `signal`, or neither when it was not
+    our child and nobody can know."""
+
+    code: int | None = None
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"was killed by {_signal_name(self.signal)}"
+        if self.code is not None:
+            return f"exited with status {self.code}"
+        return "ended; how is not known, since it outlived the engine that started it"
+
+
+class Running(Protocol):
+    """A process that was started.
+
+    `handle` is JSON by which `adopt` finds it again. `stop` sends a signal to the process and all
+    that it started, and does nothing once it has ended. The `on_exit` given to `start` or `adopt`
+    is called once, on the loop, when it has ended and been reaped, and whatever it started in its
+    own process group has been killed.
+    """
+
+    handle: dict[str, Any]
+
+    def stop(self, signal_number: int) -> None: ...
+
+    def release(self) -> None:
+        """Stop watching and let it run: the engine is going away without it."""
+
+
+OnExit = Callable[[Exit], None]
+
+
+class Launcher(Protocol):
+    """Starts processes, and finds again those that an earlier engine started.
+
+    `start` returns at once with the process running, or raises `LaunchFailed` with nothing left
+    behind. `adopt` takes a `handle` (None: started, but the engine died before it could note the
+    handle) and returns None when that process is gone; it never mistakes another process that has
+    the same pid for it.
+    """
+
+    def start(self, launch: Launch, on_exit: OnExit) -> Running: ...
+
+    def adopt(
+        self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit
+    ) -> Running | None: ...
+
+
+class ProcessLauncher:
+    """Plain exec in a session of its own: the reference, and all that a machine surely has."""
+
+    def start(self, launch: Launch, on_exit: OnExit) -> Running:
+        try:
+            process = subprocess.Popen(
+                launch.command,
+                cwd=launch.sandbox,
+                env=launch.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=launch.stdout,
+                stderr=launch.stderr,
+                pass_fds=launch.passed,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise LaunchFailed(f"the command could not be started: {error}") from error
+        process.returncode = 0  # reaped through its pidfd, not by Popen
+        return WatchedProcess(process.pid, on_exit)
+
+    def adopt(self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit) -> Running | None:
+        pid = handle["pid"] if handle else find_by_environment("MESOS_TASK_ID", task_id)
+        if pid is None or (handle and identity(pid) != handle):
+            return None
+        try:
+            return WatchedProcess(pid, on_exit)
+        except ProcessLookupError:
+            return None
+
+
+class WatchedProcess:
+    """A process and its group, watched through a pidfd."""
+
+    def __init__(self, pid: int, on_exit: OnExit) -> None:
+        self.handle = identity(pid)
+        self._pid = pid
+        self._on_exit = on_exit
+        self._pidfd: int | None = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
+
+    def stop(self, signal_number: int) -> None:
+        if self._pidfd is not None:
+            self._signal_group(signal_number)
+
+    def release(self) -> None:
+        if self._pidfd is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+
+    def _exited(self) -> None:
+        # not reaped yet, so the group's number cannot be anyone else's
+        self._signal_group(signal.SIGKILL)
+        ended = self._reap()
+        self.release()
+        self._on_exit(ended)
+
+    def _reap(self) -> Exit:
+        assert self._pidfd is not None
+        try:
+            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        except ChildProcessError:
+            return Exit()
+        assert result is not None
+        if result.si_code == os.CLD_EXITED:
+            return Exit(code=result.si_status)
+        return Exit(signal=result.si_status)
+
+    def _signal_group(self, signal_number: int) -> None:
+        try:
+            os.killpg(self._pid, signal_number)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+def identity(pid: int) -> dict[str, Any]:
+    """What tells this process from every other, before or after it: pid, start and boot.
+
+    `started` is in clock ticks since boot (proc(5), stat field 22); None for one that is gone.
+    """
+    return {"pid": pid, "started": _start_ticks(pid), "boot": _boot_id()}
+
+
+def find_by_environment(name: str, value: str) -> int | None:
+    """The session leader that was started with `name=value` in its environment."""
+    wanted = f"{name}={value}".encode()
+    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return next((pid for pid in pids if wanted in _leader_environment(pid)), None)
+
+
+def _leader_environment(pid: int) -> list[bytes]:
+    """The environment `pid` was started with; empty unless it leads a session and can be read."""
+    try:
+        if os.getsid(pid) != pid:
+            return []
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _start_ticks(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # the second field is the command in parentheses and may hold anything, spaces too
+    state, *rest = stat.rpartition(")")[2].split()
+    return None if state == "Z" else int(rest[18])
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,34 @@
+"""What the engine answers when it does not do what was asked: Marathon's statuses and texts."""
+
+from typing import Any
+
+
+class Refusal(Exception):
+    """An HTTP status and Marathon's body, `{"message": ...}` plus `extra`."""
+
+    def __init__(self, status: int, message: str, **extra: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"message": message, **extra}
+
+
+def no_app(app_id: str) -> Refusal:
+    return Refusal(404, f"App '{app_id}' does not exist")
+
+
+def invalid(details: list[dict[str, Any]]) -> Refusal:
+    """422; `details` is a list of `{"path": "/cpus", "errors": ["..."]}`."""
+    return Refusal(422, "Object is not valid", details=details)
+
+
+def exists(app_id: str) -> Refusal:
+    return Refusal(409, f"An app with id [{app_id}] already exists.")
+
+
+def locked(deployment_ids: list[str]) -> Refusal:
+    return Refusal(
+        409,
+        "App is locked by one or more deployments. Override with the option '?force=true'. "
+        "View details at '/v2/deployments/<DEPLOYMENT_ID>'.",
+        deployments=[{"id": id_} for id_ in deployment_ids],
+    )

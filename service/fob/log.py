@@ -1,0 +1,18 @@
+"""The log: one line an event, to standard error, in the form of the published README."""
+
+import logging
+import time
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s [at line %(lineno)d]"
+
+
+def start(level: str) -> None:
+    """Send fob's log to standard error as `2016-04-02T02:41:44 INFO message [at line 82]` (UTC)."""
+    formatter = logging.Formatter(FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # one canonical line per request is ours; urllib3 tells of every retry and connection
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -1,0 +1,93 @@
+"""Fixtures for all tests, and the check that each leaves nothing behind."""
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import live
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind(tmp_path: Path) -> Iterator[None]:
+    """No process, thread or file descriptor of a test outlives it."""
+    before = _held()
+    yield
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while (left := _left(before, tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left, f"the test left behind: {left}"
+
+
+def _held() -> tuple[set[threading.Thread], int]:
+    return set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+
+
+def _left(before: tuple[set[threading.Thread], int], folder: Path) -> list[str]:
+    threads, descriptors = _held()
+    left = live.processes_of(folder)
+    left += [f"thread {thread.name}" for thread in threads - before[0]]
+    if descriptors > before[1]:
+        left.append(f"{descriptors - before[1]} file descriptors: {_descriptors()}")
+    return left
+
+
+def _descriptors() -> list[str]:
+    names = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            names.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            continue
+    return names
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty state folder."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def start_engine(home: Path) -> Iterator[Callable[..., live.Engine]]:
+    """Start engines with settings as keywords; all of them are stopped at the end."""
+    started: list[live.Engine] = []
+
+    def start(folder: Path = home, **settings: str) -> live.Engine:
+        started.append(live.Engine(folder, **settings))
+        return started[-1]
+
+    yield start
+    for engine in started:
+        engine.stop()
+
+
+@pytest.fixture
+def engine(start_engine: Callable[..., live.Engine]) -> live.Engine:
+    """A running engine with an empty state folder."""
+    return start_engine()
+
+
+@pytest.fixture
+def start_dispatcher(home: Path) -> Iterator[Callable[..., live.Dispatcher]]:
+    """Start dispatchers with settings as keywords; all of them are stopped at the end."""
+    started: list[live.Dispatcher] = []
+
+    def start(folder: Path = home, **settings: str) -> live.Dispatcher:
+        started.append(live.Dispatcher(folder, **settings))
+        return started[-1]
+
+    yield start
+    for dispatcher in started:
+        dispatcher.stop()
+
+
+@pytest.fixture
+def dispatcher(start_dispatcher: Callable[..., live.Dispatcher]) -> live.Dispatcher:
+    """A running dispatcher on the embedded engine, with an empty state folder."""
+    return start_dispatcher()

@@ -1,0 +1,232 @@
+"""The engine's HTTP API, as Marathon's clients see it."""
+
+import json
+import socket
+
+import pytest
+import requests
+
+import live
+
+
+def test_ping_wants_no_token(engine: live.Engine) -> None:
+    assert requests.get(engine.url + "/ping", timeout=5).text == "pong"
+    answer = requests.get(engine.url + "/ping", headers={"Accept": "application/json"}, timeout=5)
+    assert answer.json() == "pong"
+
+
+@pytest.mark.parametrize("path", ["/v2/apps", "/v2/info", "/service/marathon/v2/apps", "/nothing"])
+def test_everything_else_wants_the_token(engine: live.Engine, path: str) -> None:
+    for headers in ({}, {"Authorization": "token=wrong"}, {"Authorization": "Basic !"}):
+        answer = requests.get(engine.url + path, headers=headers, timeout=5)
+        assert answer.status_code == (404 if path == "/nothing" else 401)
+        assert "message" in answer.json()
+
+
+def test_the_token_is_taken_in_each_way_that_clients_send_one(engine: live.Engine) -> None:
+    url = engine.url + "/v2/info"
+    for header in (f"token={engine.token}", f"Bearer {engine.token}"):
+        assert requests.get(url, headers={"Authorization": header}, timeout=5).ok
+    assert requests.get(url, auth=("anyone", engine.token), timeout=5).ok
+
+
+def test_what_dcos_has_under_service_marathon_is_there(engine: live.Engine) -> None:
+    engine.run("/a", "exec sleep 1000")
+    assert engine.get("/service/marathon/v2/apps")["apps"][0]["id"] == "/a"
+    assert engine.ask("GET", "/service/marathon/ping").text == "pong"
+
+
+@pytest.mark.parametrize("path", ["//a/b", "/a/b", "//a/b/", "///a//b"])
+def test_slashes_in_paths_are_tolerated(engine: live.Engine, path: str) -> None:
+    engine.run("/a/b", "exec sleep 1000")
+    assert engine.get(f"/v2/apps{path}")["app"]["id"] == "/a/b"
+
+
+def test_a_new_app_is_answered_201_with_its_deployment(engine: live.Engine) -> None:
+    answer = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": "exec sleep 1000"})
+    body = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == "/v2/apps/a"
+    assert body["deployments"][0]["id"] == answer.headers["Marathon-Deployment-Id"]
+    assert {"tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy", "version"} <= set(body)
+    for key in ("cmd", "args", "container", "healthChecks", "constraints", "env", "labels"):
+        assert key in body
+
+
+def test_an_id_can_be_taken_once(engine: live.Engine) -> None:
+    engine.run("/a", "exec sleep 1000")
+    answer = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": "true"})
+    assert answer.status_code == 409
+    assert answer.json()["message"] == "An app with id [/a] already exists."
+
+
+def test_an_app_under_deployment_is_locked_unless_forced(engine: live.Engine) -> None:
+    engine.run("/a", "exec sleep 1000", cpus=10_000)  # never starts
+    answer = engine.ask("PUT", "/v2/apps//a", json={"instances": 2})
+    assert answer.status_code == 409
+    assert answer.json()["message"].startswith("App is locked by one or more deployments.")
+    (deployment,) = answer.json()["deployments"]
+    assert deployment["id"] == engine.get("/v2/deployments")[0]["id"]
+    assert engine.ask("PUT", "/v2/apps//a?force=true", json={"cpus": 0.1}).ok
+    engine.running("/a")
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"id": 1}', "\xff", "[" * 100_000])
+def test_a_body_that_is_no_app_is_refused(engine: live.Engine, body: str) -> None:
+    answer = engine.ask("POST", "/v2/apps", data=body.encode("latin-1"))
+    assert answer.status_code in (400, 422)
+    assert answer.json()["message"] in ("Invalid JSON", "Object is not valid")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2/apps//nothing"),
+        ("PATCH", "/v2/apps//nothing"),
+        ("DELETE", "/v2/apps//nothing"),
+        ("POST", "/v2/apps//nothing/restart"),
+        ("GET", "/v2/apps//nothing/versions"),
+        ("GET", "/v2/apps//nothing/tasks"),
+    ],
+)
+def test_an_app_that_is_not_there_is_404(engine: live.Engine, method: str, path: str) -> None:
+    answer = engine.ask(method, path, json={})
+    assert answer.status_code == 404
+    assert answer.json() == {"message": "App '/nothing' does not exist"}
+
+
+def test_an_unknown_route_is_404_in_marathons_shape(engine: live.Engine) -> None:
+    answer = engine.ask("GET", "/v2/pods")
+    assert (answer.status_code, list(answer.json())) == (404, ["message"])
+
+
+def test_a_group_lists_the_apps_below_it(engine: live.Engine) -> None:
+    engine.run("/g/one", "exec sleep 1000")
+    engine.run("/g/h/two", "exec sleep 1000")
+    engine.run("/other", "exec sleep 1000")
+    below = engine.get("/v2/apps/g/*")["*"]
+    assert {app["id"] for app in below} == {"/g/one", "/g/h/two"}
+    assert all(app["tasks"] for app in below)
+    assert engine.ask("GET", "/v2/apps/nothing/*").status_code == 404
+    tree = engine.get("/v2/groups")
+    assert [app["id"] for app in tree["apps"]] == ["/other"]
+    assert [group["id"] for group in tree["groups"]] == ["/g"]
+    assert engine.ask("DELETE", "/v2/groups//g?force=true").ok
+    assert [app["id"] for app in engine.get("/v2/apps")["apps"]] == ["/other"]
+
+
+def test_apps_are_selected(engine: live.Engine) -> None:
+    engine.run("/one", "exec sleep 1000", labels={"kind": "x"})
+    engine.run("/two", "exec sleep 2000", labels={"kind": "y"})
+
+    def ids(query: str) -> list[str]:
+        return [app["id"] for app in engine.get(f"/v2/apps?{query}")["apps"]]
+
+    assert ids("id=tw") == ["/two"]
+    assert ids("cmd=1000") == ["/one"]
+    assert ids("label=kind==y") == ["/two"]
+    assert ids("label=kind!=y") == ["/one"]
+    assert ids("label=kind") == ["/one", "/two"]
+    assert ids("label=other") == []
+
+
+def test_versions_are_kept_and_rolled_back_to(engine: live.Engine) -> None:
+    first = engine.run("/a", "exec sleep 1000", env={"N": "1"})["version"]
+    engine.running("/a")
+    second = engine.ask("PUT", "/v2/apps//a?force=true", json={"env": {"N": "2"}}).json()["version"]
+    assert second > first
+    versions = engine.get("/v2/apps//a/versions")["versions"]
+    assert versions[-1] == first
+    assert engine.get(f"/v2/apps//a/versions/{first}")["env"] == {"N": "1"}
+    assert engine.ask("PUT", "/v2/apps//a?force=true", json={"version": first}).ok
+    assert engine.app("/a")["env"] == {"N": "1"}
+    answer = engine.ask("PUT", "/v2/apps//a?force=true", json={"version": "1999"})
+    assert answer.status_code == 422
+
+
+def test_restart_takes_an_empty_body(engine: live.Engine) -> None:
+    engine.run("/a", "exec sleep 1000")
+    old = engine.running("/a")[0]["id"]
+    assert engine.ask("POST", "/v2/apps//a/restart?force=true").ok
+    live.until(lambda: engine.running("/a")[0]["id"] != old)
+
+
+def test_put_creates_what_is_not_there(engine: live.Engine) -> None:
+    answer = engine.ask("PUT", "/v2/apps//new", json={"cmd": "exec sleep 1000"})
+    assert answer.status_code == 201
+    engine.running("/new")
+
+
+def test_task_ids_are_the_apps_path_and_a_uuid(engine: live.Engine) -> None:
+    engine.run("/g/one", "exec sleep 1000")
+    (task,) = engine.running("/g/one")
+    assert task["id"].startswith("g_one.")
+    assert [t["id"] for t in engine.get("/v2/tasks")["tasks"]] == [task["id"]]
+    assert engine.get("/v2/apps//g/one/tasks")["tasks"] == [task]
+
+
+def test_the_event_stream_tells_of_every_step(engine: live.Engine) -> None:
+    headers = {"Accept": "text/event-stream"}
+    with engine.ask("GET", "/v2/events", headers=headers, stream=True) as stream:
+        lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
+        assert next(line for line in lines if line.startswith("event:")).endswith("attached")
+        engine.run("/a", "exec sleep 1000")
+        seen: list[str] = []
+        while "deployment_success" not in seen:
+            line = next(lines)
+            if line.startswith("data: "):
+                data = json.loads(line[6:])
+                seen.append(data.get("taskStatus", data["eventType"]))
+    assert [name for name in seen if name.startswith("TASK")] == [
+        "TASK_STAGING",
+        "TASK_STARTING",
+        "TASK_RUNNING",
+    ]
+    assert "deployment_info" in seen
+
+
+def test_the_event_stream_is_for_event_streams(engine: live.Engine) -> None:
+    assert engine.ask("GET", "/v2/events").status_code == 405
+
+
+def test_a_reader_that_goes_away_costs_nothing(engine: live.Engine) -> None:
+    pid = engine.process.pid
+    headers = {"Accept": "text/event-stream"}
+    before = live.descriptors_of(pid)
+    for _ in range(5):
+        engine.ask("GET", "/v2/events", headers=headers, stream=True).close()
+    live.until(lambda: live.descriptors_of(pid) <= before)
+
+
+def test_files_of_a_task_are_read_as_from_a_mesos_agent(engine: live.Engine) -> None:
+    engine.run("/a", "echo hello; exec sleep 1000")
+    (task,) = engine.running("/a")
+    framework = engine.get("/v2/info")["frameworkId"]
+    path = f"/frameworks/{framework}/executors/{task['id']}/runs/latest"
+    url = f"/agent/{task['slaveId']}/files/read"
+    read = live.until(lambda: engine.ask("GET", url, params={"path": f"{path}/stdout"}).ok)
+    assert read
+    part = engine.get(url, params={"path": f"{path}/stdout", "offset": 1, "length": 3})
+    assert part == {"data": "ell", "offset": 1}
+    end = engine.get(url, params={"path": f"{path}/stdout", "offset": -1})
+    assert end == {"data": "", "offset": 6}
+    for name in ("../stdout", "pipes/stdout", "sandbox", "nothing"):
+        answer = engine.ask("GET", url, params={"path": f"{path}/{name}"})
+        assert answer.status_code == 404
+    wrong = engine.ask("GET", url, params={"path": f"{path}/stdout", "offset": "x"})
+    assert wrong.status_code == 400
+
+
+def test_an_escape_from_the_folder_of_tasks_is_404(engine: live.Engine) -> None:
+    framework = engine.get("/v2/info")["frameworkId"]
+    agent = engine.run("/a", "exec sleep 1000")["tasks"][0]["slaveId"]
+    for task in ("..", "../x", ".", "a.", "a..", "a.."):
+        path = f"/frameworks/{framework}/executors/{task}/runs/latest/stdout"
+        answer = engine.ask("GET", f"/agent/{agent}/files/read", params={"path": path})
+        assert answer.status_code == 404
+
+
+def test_the_engine_listens_on_this_machine_only(engine: live.Engine) -> None:
+    port = int(engine.url.rpartition(":")[2])
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", port), timeout=5)

@@ -1,0 +1,114 @@
+from typing import Any
+
+import pytest
+
+from fob.engine import definitions
+from fob.engine.refusals import Refusal
+
+
+def refused(body: Any) -> dict[str, list[str]]:
+    with pytest.raises(Refusal) as caught:
+        definitions.complete(body)
+    assert caught.value.status == 422
+    assert caught.value.body["message"] == "Object is not valid"
+    return {fault["path"]: fault["errors"] for fault in caught.value.body["details"]}
+
+
+def app(**more: Any) -> dict[str, Any]:
+    return {"id": "/a/b", "cmd": "true", **more}
+
+
+def test_what_is_not_said_gets_marathons_defaults() -> None:
+    definition = definitions.complete(app())
+    assert (definition["instances"], definition["cpus"], definition["mem"]) == (1, 1, 128)
+    assert definition["portDefinitions"] == [{"port": 0, "protocol": "tcp", "labels": {}}]
+    assert "acceptedResourceRoles" not in definition
+
+
+def test_null_means_absent() -> None:
+    assert definitions.complete(app(instances=None, env=None))["instances"] == 1
+
+
+def test_unknown_keys_are_ignored() -> None:
+    assert "birds" not in definitions.complete(app(birds=3))
+
+
+def test_ids_get_one_leading_slash_and_none_doubled() -> None:
+    assert definitions.complete(app(id="a//b/"))["id"] == "/a/b"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "/", None, 7, "/a_b", "/A", "/-a", "/a-", "/a/tasks", "/a/versions", "/a b"]
+)
+def test_ids_that_marathon_would_not_take_are_refused(wrong: Any) -> None:
+    assert "/id" in refused(app(id=wrong))
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("cpus", "1"),
+        ("cpus", True),
+        ("cpus", -1),
+        ("cpus", float("inf")),
+        ("mem", []),
+        ("instances", 1.5),
+        ("instances", -1),
+        ("env", {"A": 1}),
+        ("env", {"A=B": "1"}),
+        ("env", {"A": "\0"}),
+        ("env", []),
+        ("labels", {"A": None}),
+        ("cmd", 5),
+        ("args", ["a", 1]),
+        ("acceptedResourceRoles", []),
+        ("portDefinitions", [{"port": 70000}]),
+        ("portDefinitions", [{"port": 1}, {"port": 1}]),
+        ("portDefinitions", [{"port": 0, "name": "Web_1"}]),
+        ("portDefinitions", {}),
+        ("requirePorts", "yes"),
+        ("healthChecks", ["tcp"]),
+        ("backoffFactor", 0.5),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_path(key: str, wrong: Any) -> None:
+    assert list(refused(app(**{key: wrong}))) == [f"/{key}"]
+
+
+def test_every_fault_is_named_at_once() -> None:
+    assert set(refused(app(cpus="x", mem="y", instances="z"))) == {"/cpus", "/mem", "/instances"}
+
+
+def test_an_app_runs_in_exactly_one_way() -> None:
+    assert "/" in refused({"id": "/a"})
+    assert "/" in refused(app(args=["true"]))
+
+
+def test_another_user_is_refused_rather_than_ignored() -> None:
+    assert "/user" in refused(app(user="somebody-else"))
+
+
+def test_fetching_is_refused_rather_than_ignored() -> None:
+    assert "/fetch" in refused(app(fetch=[{"uri": "http://x/y"}]))
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 3])
+def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
+    assert "/" in refused(body)
+
+
+def test_the_old_ports_key_becomes_port_definitions() -> None:
+    definition = definitions.complete(app(ports=[0, 0]))
+    assert len(definition["portDefinitions"]) == 2
+
+
+def test_a_change_merges_at_the_top_level() -> None:
+    old = definitions.complete(app(env={"A": "1"}, instances=2))
+    new = definitions.merge(old, {"env": {"B": "2"}}, "/a/b")
+    assert new["env"] == {"B": "2"}
+    assert (new["instances"], new["cmd"]) == (2, "true")
+
+
+def test_a_change_from_cmd_to_args_drops_the_cmd() -> None:
+    new = definitions.merge(definitions.complete(app()), {"args": ["true"]}, "/a/b")
+    assert (new["cmd"], new["args"]) == (None, ["true"])
