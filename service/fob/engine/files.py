@@ -13,7 +13,7 @@ so its writes never fail while nobody reads, and the next engine opens them agai
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from fob import timeline
@@ -21,6 +21,7 @@ from fob import timeline
 OUTPUT_LIMIT_BYTES = 2**20  # of a file of output before it is rotated; one older is kept
 CHUNK_BYTES = 2**16
 PIPES = ("stdout", "stderr", "marks")
+ENDED_KEPT = 3  # folders of ended tasks kept for each app, for their logs
 READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline"})
 
 
@@ -77,6 +78,38 @@ class TaskFolder:
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+class TaskFolders:
+    """The folders of all tasks, `<root>/<app>/<task>`, by the ids of apps and tasks."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def of_app(self, app_id: str) -> Path:
+        return self._root / app_id[1:].replace("/", "_")
+
+    def of_task(self, task_id: str) -> Path:
+        """Where a task of this id, `<app>.<number>`, has or had its files."""
+        app_name, _, number = task_id.rpartition(".")
+        return self._root / app_name / number
+
+    def remove(self, app_id: str) -> None:
+        shutil.rmtree(self.of_app(app_id), ignore_errors=True)
+
+    def prune(self, app_id: str, living: Iterable[str]) -> None:
+        """Remove all but the newest few of the app's tasks that are not `living` (task ids)."""
+        live = {self.of_task(task_id) for task_id in living}
+        ended = [path for path in self.of_app(app_id).glob("*") if path not in live]
+        ended.sort(key=lambda path: path.stat().st_mtime)
+        for path in ended[:-ENDED_KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def keep_only(self, app_ids: Iterable[str]) -> None:
+        """Remove the folders of all other apps."""
+        kept = {self.of_app(app_id) for app_id in app_ids}
+        for path in set(self._root.iterdir()) - kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class Pipes:

@@ -18,10 +18,13 @@ from tornado.httpserver import HTTPServer
 
 from fob import log as log_setup
 from fob.config import Settings
-from fob.engine import api
+from fob.engine.api.base import House
+from fob.engine.api.routes import application
 from fob.engine.deployments import Deployments
 from fob.engine.events import Events
+from fob.engine.files import TaskFolders
 from fob.engine.launchers import Launcher, ProcessLauncher
+from fob.engine.placement import Placements
 from fob.engine.resources import NoRoom, Resources, bind, promised_cpus, promised_mem
 from fob.engine.store import Store
 from fob.engine.supervisor import Supervisor
@@ -84,14 +87,13 @@ class _Engine:
         self._supervisor = Supervisor(
             store=self._store,
             launcher=LAUNCHERS[settings.launcher](),
-            resources=resources,
+            placements=Placements(resources, HOST),
             events=self._events,
             deployments=Deployments(self._events),
-            folder=tasks,
-            host=HOST,
+            folders=TaskFolders(tasks),
             agent_id=f"{self._store.name('agent')}-S0",
         )
-        house = api.House(
+        house = House(
             supervisor=self._supervisor,
             events=self._events,
             resources=resources,
@@ -99,7 +101,7 @@ class _Engine:
             framework_id=self._store.name("framework"),
             address=f"{HOST}:{listener.getsockname()[1]}",
         )
-        self._server = HTTPServer(api.application(house), max_body_size=MAX_BODY_BYTES)
+        self._server = HTTPServer(application(house), max_body_size=MAX_BODY_BYTES)
         listener.setblocking(False)
         self._listener = listener
 

@@ -2,13 +2,9 @@
 
 import asyncio
 import logging
-import shutil
-import socket
-import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from fob.engine import environment, refusals, wire
@@ -16,17 +12,17 @@ from fob.engine.app import App, Waiting
 from fob.engine.definitions import Definition, activated
 from fob.engine.deployments import Deployment, Deployments
 from fob.engine.events import Events
+from fob.engine.files import TaskFolders
 from fob.engine.launchers import Launcher
+from fob.engine.placement import Placement, Placements
 from fob.engine.refusals import Refusal
-from fob.engine.resources import NoRoom, Resources, bind, check_placement
+from fob.engine.resources import NoRoom
 from fob.engine.states import ENDED, TaskState
 from fob.engine.store import AppRecord, Store, TaskRecord
 from fob.engine.task import Task
 from fob.timeline import utc_now
 
 log = logging.getLogger(__name__)
-
-ENDED_KEPT = 3  # folders of ended tasks kept for each app, for their logs
 
 
 class Supervisor:
@@ -36,22 +32,21 @@ class Supervisor:
         self,
         store: Store,
         launcher: Launcher,
-        resources: Resources,
+        placements: Placements,
         events: Events,
         deployments: Deployments,
-        folder: Path,
-        host: str,
+        folders: TaskFolders,
         agent_id: str,
     ) -> None:
         self.apps: dict[str, App] = {}
-        self.host = host
+        self.host = placements.host
         self.agent_id = agent_id
         self.deployments = deployments
+        self.folders = folders
         self._store = store
         self._launcher = launcher
-        self._resources = resources
+        self._placements = placements
         self._events = events
-        self._folder = folder
         self._tasks: dict[str, Task] = {}  # with those whose app is gone
         self._waiting: dict[str, App] = {}
         self._retry_scheduled = False
@@ -131,11 +126,6 @@ class Supervisor:
     def task(self, task_id: str) -> Task | None:
         return self._tasks.get(task_id)
 
-    def task_folder(self, task_id: str) -> Path:
-        """Where a task of this id has, or had, its files."""
-        app_name, _, number = task_id.rpartition(".")
-        return self._folder / app_name / number
-
     # from the state folder, and back into it
 
     async def recover(self) -> None:
@@ -147,7 +137,9 @@ class Supervisor:
             self.apps[record.definition["id"]] = App(record)
         for task_record in self._store.tasks():
             self._recover_task(task_record)
-        self._remove_strange_folders()
+        self.folders.keep_only([*self.apps, *(task.record.app_id for task in self._tasks.values())])
+        for app in self.apps.values():
+            self.folders.prune(app.id, app.tasks)
         for app in list(self.apps.values()):
             self.reconcile(app)
             await asyncio.sleep(0)  # the API answers in between
@@ -198,64 +190,27 @@ class Supervisor:
 
     def _place(self, app: App) -> None:
         """Start one more task. Raises `NoRoom` with nothing taken."""
-        check_placement(app.definition, len(app.tasks))
-        record = self._new_record(app)
-        self._resources.take(record.id, app.definition)
-        sockets: list[socket.socket] = []
+        placement = self._placements.take(app)
         try:
-            sockets += self._bind(app)
-            record = replace(record, ports=tuple(sock.getsockname()[1] for sock in sockets))
-            self._store.put_task(record)
-            self._launch(app, record, sockets)
-        except NoRoom:
-            self._resources.give_back(record.id)
-            raise
+            self._store.put_task(placement.record)
+            self._launch(app, placement)
         except Refusal as full:
-            self._resources.give_back(record.id)
+            self._placements.give_back(placement.record.id)
             raise NoRoom("InsufficientDisk", str(full)) from full
         finally:
-            for sock in sockets:
-                sock.close()
+            placement.close()
 
-    def _launch(self, app: App, record: TaskRecord, sockets: list[socket.socket]) -> None:
+    def _launch(self, app: App, placement: Placement) -> None:
+        record = placement.record
         task = self._add_task(app, record, app.definition)
         self._publish_status(task, "")
-        takes_socket = activated(app.definition) and sockets
-        for sock in sockets[1 if takes_socket else 0 :]:
-            sock.close()  # the task binds these itself
-        task.launch(
-            self._launcher,
-            environment.for_task(record, app.definition, self.host, task.folder.sandbox),
-            sockets[0] if takes_socket else None,
-        )
-
-    def _bind(self, app: App) -> list[socket.socket]:
-        before = app.ports_before.popleft() if app.ports_before else ()
-        bound: list[socket.socket] = []
-        try:
-            for index, asked in enumerate(app.definition["portDefinitions"]):
-                fixed = asked.get("port", 0) if app.definition["requirePorts"] else 0
-                bound.append(bind(self.host, fixed, before[index : index + 1]))
-        except NoRoom:
-            for sock in bound:
-                sock.close()
-            raise
-        return bound
-
-    def _new_record(self, app: App) -> TaskRecord:
-        return TaskRecord(
-            id=f"{app.id[1:].replace('/', '_')}.{uuid.uuid4()}",
-            app_id=app.id,
-            version=app.version,
-            state=TaskState.STAGING,
-            ports=(),
-            cpus=app.definition["cpus"],
-            mem=app.definition["mem"],
-            staged_at=utc_now(),
-        )
+        listener = placement.hand_over() if activated(app.definition) else None
+        placement.close(but=listener)  # the task binds its other ports itself
+        variables = environment.for_task(record, app.definition, self.host, task.folder.sandbox)
+        task.launch(self._launcher, variables, listener)
 
     def _add_task(self, app: App | None, record: TaskRecord, definition: Definition) -> Task:
-        task = Task(record, definition, self.task_folder(record.id), self._task_changed)
+        task = Task(record, definition, self.folders.of_task(record.id), self._task_changed)
         self._tasks[record.id] = task
         if app is not None:
             app.tasks[record.id] = task
@@ -303,12 +258,12 @@ class Supervisor:
     def _ended(self, task: Task, message: str) -> None:
         app_id = task.record.app_id
         self._tasks.pop(task.record.id, None)
-        self._resources.give_back(task.record.id)
+        self._placements.give_back(task.record.id)
         app = self.apps.get(app_id)
         if app is not None and app.tasks.pop(task.record.id, None) is not None:
             if task.state is not TaskState.KILLED:
                 self._failed(app, task, message)
-            self._prune_folders(app_id)
+            self.folders.prune(app_id, app.tasks)
             self._reconcile_soon(task)
         if app is None and not any(t.record.app_id == app_id for t in self._tasks.values()):
             self._gone(app_id)
@@ -330,7 +285,7 @@ class Supervisor:
     def _gone(self, app_id: str) -> None:
         """The last task of an app that was removed has ended."""
         if app_id not in self.apps:
-            shutil.rmtree(self._folder / app_id[1:].replace("/", "_"), ignore_errors=True)
+            self.folders.remove(app_id)
             self.deployments.end(app_id, succeeded=True)
             self._events.publish("app_terminated_event", appId=app_id)
 
@@ -377,7 +332,7 @@ class Supervisor:
             self._tasks.pop(record.id, None)
             self._recover_without(record, app)
             return
-        self._resources.adopt(record.id, record.cpus, record.mem)
+        self._placements.adopt(record)
         if app is None or record.state is TaskState.KILLING:
             self._end_adopted(task)
 
@@ -393,24 +348,6 @@ class Supervisor:
             task.stop_hard()
         else:
             task.kill("the app was removed")
-
-    def _remove_strange_folders(self) -> None:
-        """Remove the folders of apps that are gone, and what ended tasks left in the others."""
-        known = {app_id[1:].replace("/", "_"): app_id for app_id in self.apps}
-        dying = {task.record.id.rpartition(".")[0] for task in self._tasks.values()}
-        for folder in self._folder.iterdir():
-            if folder.name in known:
-                self._prune_folders(known[folder.name])
-            elif folder.name not in dying:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def _prune_folders(self, app_id: str) -> None:
-        folder = self._folder / app_id[1:].replace("/", "_")
-        live = {task_id.rpartition(".")[2] for task_id in self.apps[app_id].tasks}
-        ended = [path for path in folder.glob("*") if path.name not in live]
-        ended.sort(key=lambda path: path.stat().st_mtime)
-        for path in ended[:-ENDED_KEPT]:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _unknown(record: TaskRecord) -> Definition:

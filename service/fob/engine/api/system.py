@@ -1,0 +1,68 @@
+"""The engine itself: who it is, what waits, what is under way."""
+
+from tornado.web import RequestHandler
+
+from fob.engine import wire
+from fob.engine.api.base import Handler
+from fob.engine.refusals import Refusal
+
+MARATHON_VERSION = "1.5.8"  # whose behaviour this API follows
+
+
+class Ping(RequestHandler):
+    def get(self) -> None:
+        if "json" in self.request.headers.get("Accept", ""):
+            self.set_header("Content-Type", "application/json")
+            self.finish('"pong"')
+        else:
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            self.finish("pong")
+
+
+class Info(Handler):
+    def get(self) -> None:
+        self.send(
+            {
+                "name": "marathon",
+                "version": MARATHON_VERSION,
+                "buildref": "fob",
+                "elected": True,
+                "leader": self.house.address,
+                "frameworkId": self.house.framework_id,
+                "marathon_config": {"ha": False, "hostname": self.supervisor.host},
+                "zookeeper_config": {},
+                "event_subscriber": None,
+                "http_config": {"http_port": int(self.house.address.rpartition(":")[2])},
+            }
+        )
+
+
+class Leader(Handler):
+    def get(self) -> None:
+        self.send({"leader": self.house.address})
+
+
+class Plugins(Handler):
+    def get(self) -> None:
+        self.send({"plugins": []})
+
+
+class Queue(Handler):
+    def get(self) -> None:
+        offer = wire.offer(*self.house.resources.free(), self.supervisor.host, self.house.agent_id)
+        apps = self.supervisor.apps.values()
+        self.send({"queue": [wire.queue_item(app, offer) for app in apps if app.waiting]})
+
+
+class QueueDelay(Handler):
+    def delete(self, app_id: str) -> None:
+        app = self.app(app_id)
+        if app.waiting is None:
+            raise Refusal(404, f"Application {app.id} not found in tasks queue.")
+        self.supervisor.skip_backoff(app)
+        self.set_status(204)
+
+
+class AllDeployments(Handler):
+    def get(self) -> None:
+        self.send([deployment.json() for deployment in self.supervisor.deployments.all()])
