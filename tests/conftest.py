@@ -30,7 +30,7 @@ def _held() -> tuple[set[threading.Thread], int]:
 
 def _left(before: tuple[set[threading.Thread], int], folder: Path) -> list[str]:
     threads, descriptors = _held()
-    left = live.processes_of(folder)
+    left = [told[:300] for told in live.processes_of(folder)]
     left += [f"thread {thread.name}" for thread in threads - before[0]]
     if descriptors > before[1]:
         left.append(f"{descriptors - before[1]} file descriptors: {_descriptors()}")

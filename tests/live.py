@@ -174,7 +174,7 @@ def processes_of(folder: Path) -> list[str]:
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         if int(pid) != os.getpid() and str(folder) in _told_by(pid):
-            found.append(f"{pid}: {_told_by(pid)[:300]}")
+            found.append(f"{pid}: {_told_by(pid)}")
     return found
 
 

@@ -90,10 +90,11 @@ def from_environment(environ: Mapping[str, str] | None = None, **overrides: Any)
 
 
 def for_engine(settings: Settings) -> dict[str, str]:
-    """The environment for an engine of `settings.home`: this one, without the secrets."""
+    """The environment for an engine with these settings: this one, without the secrets."""
     secrets = {f.metadata["name"] for f in fields(Settings) if f.metadata["secret"]}
     kept = {name: value for name, value in os.environ.items() if name not in secrets}
-    return kept | {"FOB_HOME": settings.home}
+    told = {f.metadata["name"]: str(getattr(settings, f.name)) for f in fields(Settings)}
+    return kept | {name: value for name, value in told.items() if name not in secrets}
 
 
 def _convert(name: str, text: str, kind: type) -> Any:

@@ -1,0 +1,286 @@
+"""Marathon's REST API as coroutines. `requests` does the talking, in a few threads of its own.
+
+What is repeated: a GET that found no connection, lost it, or was answered 502 or 503; and a change
+that Marathon refused because the app is locked. A change is never repeated on a guess.
+"""
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+from fob.errors import (
+    AppNotFound,
+    FobError,
+    MarathonError,
+    MarathonRefused,
+    MarathonSilent,
+    NotFound,
+)
+from fob.marathon.access import access
+from fob.marathon.events import SILENCE, Follower, Listener
+from fob.marathon.refusals import (
+    AlreadyExists,
+    Dropped,
+    Locked,
+    Throttled,
+    TlsFailed,
+    Unavailable,
+    Unreachable,
+)
+from fob.marathon.task import Task
+from fob.marathon.wire import Wire
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 15.0
+THREADS = 8
+GET_PAUSES = (0.2, 0.8)
+LOCKED_PAUSES = (0.25, 0.5, 1.0)
+
+PASSING = (Unreachable, Dropped, Unavailable)
+NOT_DONE = (Unreachable, TlsFailed, MarathonRefused, Throttled)
+
+
+class Marathon:
+    """One Marathon, at `url` (with or without a trailing slash, `user:password@` honoured).
+
+    Every coroutine raises a `FobError` with Marathon's own words, within `connect_timeout` plus
+    twice `read_timeout` seconds for one exchange, waiting for a free thread included.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        user: str = "",
+        password: str = "",
+        ca: str = "",
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
+        self._access = access(
+            url,
+            token=token,
+            user=user,
+            password=password,
+            ca=ca,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+        )
+        self._patience = connect_timeout + 2 * read_timeout
+        self._wire = Wire(self._access, THREADS)
+        self._pool = ThreadPoolExecutor(THREADS, "marathon")
+        self._followers: list[Follower] = []
+        self._framework_id = ""
+
+    @property
+    def url(self) -> str:
+        """Marathon's URL, without credentials: fit for a log."""
+        return self._access.url
+
+    async def close(self) -> None:
+        """End everything in flight, the threads and the connections."""
+        for follower in self._followers:
+            await follower.stop()
+        self._wire.close()
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+
+    async def create(self, app: dict[str, Any]) -> dict[str, Any]:
+        """POST the app; return it as Marathon has it.
+
+        Where the answer leaves open whether it was done, Marathon is asked for the id, and an app
+        that is there is a success; so is "already exists", the id being a fresh uuid of ours.
+        When nobody can tell, the error's code is `marathon_unsure`: the app may appear yet, and
+        the caller removes it later.
+        """
+        try:
+            return _object(await self._change("POST", "/v2/apps", body=app))
+        except NOT_DONE:
+            raise
+        except (MarathonError, AlreadyExists) as error:
+            return await self._settle(app["id"], error)
+
+    async def app(self, app_id: str) -> dict[str, Any]:
+        """The app with its tasks. Raises `AppNotFound`."""
+        return _object(_object(await self._get(_path(app_id))).get("app"))
+
+    async def apps(self, group: str = "/fob-aviary") -> list[dict[str, Any]]:
+        """All apps of the group with their tasks; none when there is no such group."""
+        try:
+            answer = _object(await self._get(_path(group) + "/*"))
+        except AppNotFound:
+            return []
+        return _objects(answer.get("*"))
+
+    async def update(
+        self, app_id: str, change: dict[str, Any], force: bool = False
+    ) -> dict[str, Any]:
+        """Merge `change` into the app (`{"instances": n}` scales); return its version.
+
+        `force` overrules a deployment that holds the app. Marathon would make an app that does not
+        exist from a change that is complete, so read it first.
+        """
+        answer = await self._change("PUT", _path(app_id), params=_force(force), body=change)
+        return _object(answer)
+
+    async def delete(self, app_id: str) -> dict[str, Any]:
+        """Remove the app and its tasks. Raises `AppNotFound` when it is gone already.
+
+        A deployment that still holds the app is overruled: it has no purpose any more.
+        """
+        try:
+            return _object(await self._change("DELETE", _path(app_id)))
+        except Locked:
+            return _object(await self._send("DELETE", _path(app_id), _force(True)))
+
+    async def queue(self) -> list[dict[str, Any]]:
+        """What waits to start, and why: the items of `/v2/queue`."""
+        return _objects(_object(await self._get("/v2/queue")).get("queue"))
+
+    async def info(self) -> dict[str, Any]:
+        """Marathon's `/v2/info`: version, frameworkId, leader and configuration."""
+        return _object(await self._get("/v2/info"))
+
+    async def read_file(self, task: Task, name: str, offset: int, length: int) -> tuple[str, int]:
+        """Up to `length` bytes of a file in the task's sandbox from byte `offset`, and that offset.
+
+        Offset -1 asks for the size: the answer is ("", size). Raises `NotFound`.
+        """
+        framework = await self._framework()
+        folder = f"/frameworks/{framework}/executors/{task.id}/runs/latest"
+        params = {"path": f"{folder}/{name}", "offset": offset, "length": length}
+        try:
+            answer = _object(await self._get(self._agent(task) + "/files/read", params))
+        except FobError as error:
+            if _status(error) == 404:
+                raise NotFound(f"Task {task.id} has no file {name} (any more)") from error
+            raise
+        return str(answer.get("data", "")), int(answer.get("offset", offset))
+
+    def follow(self, listener: Listener) -> Follower:
+        """Tell `listener`, on the running loop, of Marathon's events until `stop` or `close`."""
+        wire = Wire(self._access, 1, read_timeout=SILENCE)
+        follower = Follower(wire, listener, asyncio.get_running_loop())
+        self._followers.append(follower)
+        return follower
+
+    async def _settle(self, app_id: str, error: FobError) -> dict[str, Any]:
+        """Find out whether the app was made, after an answer that does not say."""
+        try:
+            return await self.app(app_id)
+        except AppNotFound:
+            # a Marathon that never answered may be at work on it still
+            if type(error) is MarathonSilent:
+                raise _unsure(error, app_id, "it is not there yet") from error
+            raise error from None
+        except FobError as second:
+            raise _unsure(error, app_id, second.message) from error
+
+    async def _framework(self) -> str:
+        if not self._framework_id:
+            self._framework_id = str((await self.info()).get("frameworkId"))
+        return self._framework_id
+
+    def _agent(self, task: Task) -> str:
+        """The URL of the file API of the task's agent; on DC/OS its admin router leads there."""
+        if dcos := re.fullmatch(r"(.+)/service/[^/]+", self._access.url):
+            return f"{dcos[1]}/agent/{quote(task.slave_id)}"
+        return f"http://{task.host}:5051"
+
+    async def _get(self, path: str, params: dict[str, Any] | None = None) -> Any:
+        return await _repeat(lambda: self._send("GET", path, params), PASSING, GET_PAUSES)
+
+    async def _change(
+        self, method: str, path: str, params: dict[str, Any] | None = None, body: Any = None
+    ) -> Any:
+        return await _repeat(
+            lambda: self._send(method, path, params, body), (Locked,), LOCKED_PAUSES
+        )
+
+    async def _send(
+        self, method: str, path: str, params: dict[str, Any] | None = None, body: Any = None
+    ) -> Any:
+        """One exchange in a thread of the pool. `path` may be a whole URL."""
+        url = path if "://" in path else self._access.url + path
+        try:
+            job = self._pool.submit(self._wire.send, method, url, params, body)
+        except RuntimeError as error:
+            raise Unreachable("The Marathon client is closed: fob is stopping") from error
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(job), self._patience)
+        except TimeoutError:
+            raise self._out_of_time(job) from None
+
+    def _out_of_time(self, job: Future[Any]) -> FobError:
+        if job.cancelled():
+            return Throttled(
+                f"All {THREADS} connections to Marathon are waiting for it. Try again in a moment",
+                headers={"Retry-After": "5"},
+            )
+        return MarathonSilent(
+            f"Marathon at {self._access.place} did not answer within {self._patience:g} s."
+            " Try again in a moment"
+        )
+
+
+async def _repeat(
+    send: Callable[[], Awaitable[Any]],
+    passing: tuple[type[FobError], ...],
+    pauses: tuple[float, ...],
+) -> Any:
+    """Send, and again after each pause while it fails with one of `passing`."""
+    for pause in pauses:
+        try:
+            return await send()
+        except passing as error:
+            log.info("%s (trying again)", error.message)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+    return await send()
+
+
+def _unsure(error: FobError, app_id: str, reason: str) -> FobError:
+    return type(error)(
+        f"{error.message} (whether {app_id} was created is not known: {reason})",
+        code="marathon_unsure",
+        details=error.details,
+        headers=error.headers,
+    )
+
+
+def _status(error: FobError) -> int:
+    return error.details.get("status", 0) if isinstance(error.details, dict) else 0
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _odd()
+    return value
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise _odd()
+    return [_object(item) for item in value]
+
+
+def _odd() -> FobError:
+    return MarathonError(
+        "Marathon's answer has another shape than Marathon's API gives it;"
+        " is MARATHON_API the URL of a Marathon?",
+        code="marathon_unintelligible",
+    )
+
+
+def _path(app_id: str) -> str:
+    return "/v2/apps/" + quote(app_id.strip("/"))
+
+
+def _force(force: bool) -> dict[str, Any]:
+    return {"force": "true"} if force else {}

@@ -1,0 +1,210 @@
+"""Marathon's event stream: one thread reads it, the loop hears of it, and it comes back by itself.
+
+The format is the one of Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""
+
+import asyncio
+import json
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import urllib3.exceptions
+
+from fob.errors import FobError
+from fob.marathon.refusals import unanswered
+from fob.marathon.wire import CHUNK_BYTES, Wire
+
+log = logging.getLogger(__name__)
+
+SILENCE = 60.0
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+NAMES = (
+    "status_update_event",
+    "instance_health_changed_event",
+    "health_status_changed_event",
+    "unhealthy_task_kill_event",
+    "app_terminated_event",
+    "event_stream_attached",
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One of Marathon's events, one of `NAMES`."""
+
+    name: str
+    data: dict[str, Any]
+
+
+class Listener(Protocol):
+    """Who hears of the stream; every method is called on the loop, in the stream's order."""
+
+    def attached(self) -> None:
+        """The stream is open: what was missed before must be asked for now."""
+
+    def heard(self, events: list[Event]) -> None:
+        """Events have come, in the order Marathon sent them."""
+
+    def lost(self) -> None:
+        """The stream has ended; it will be opened again."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of the stream, before its data is looked into."""
+
+    name: str
+    data: str
+
+
+class Frames:
+    """Cuts a stream of bytes into frames, wherever the bytes were split."""
+
+    def __init__(self) -> None:
+        self.last_id = ""
+        self._begun: list[bytes] = []
+        self._after_cr = False
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that `data` completes."""
+        for line in self._lines(data):
+            if line:
+                self._field(line)
+            elif self._data or self._name:
+                frame = Frame(self._name or "message", "\n".join(self._data))
+                self._name, self._data = "", []
+                if frame.data:
+                    yield frame
+
+    def _lines(self, data: bytes) -> list[str]:
+        if self._after_cr:
+            data = data.removeprefix(b"\n")
+        self._after_cr = data.endswith(b"\r")
+        *lines, rest = re.split(rb"\r\n|\n|\r", data)
+        if lines:
+            lines[0] = b"".join((*self._begun, lines[0]))
+            self._begun.clear()
+        self._begun.append(rest)
+        return [line.decode("utf-8", "replace").removeprefix("\ufeff") for line in lines]
+
+    def _field(self, line: str) -> None:
+        key, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if key == "event":
+            self._name = value
+        elif key == "data":
+            self._data.append(value)
+        elif key == "id" and "\0" not in value:
+            self.last_id = value
+
+
+class Follower:
+    """The thread that reads the stream, until `stop`.
+
+    A stream on which nothing comes for `SILENCE` seconds is dead (Marathon and the engine send
+    heartbeats). A lost one is opened again after a pause that doubles while it does not last.
+    """
+
+    def __init__(self, wire: Wire, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+        self._wire = wire
+        self._listener = listener
+        self._loop = loop
+        self._stopped = threading.Event()
+        self._last_id = ""
+        self._complaint = ""
+        self._thread = threading.Thread(target=self._run, name="marathon-events", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the stream and its thread; nothing is heard afterwards. Idempotent."""
+        self._stopped.set()
+        self._wire.close()
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            opened_at = time.monotonic()
+            self._follow()
+            lasted = time.monotonic() - opened_at > LONGEST_PAUSE
+            failures = 0 if lasted else failures + 1
+            self._stopped.wait(pause(failures))
+
+    def _follow(self) -> None:
+        """Read one stream to its end, whatever that is."""
+        try:
+            self._read()
+            raise _ended(self._wire.access.place)
+        except FobError as error:
+            self._complain(error.message)
+
+    def _read(self) -> None:
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        if self._last_id:
+            headers["Last-Event-ID"] = self._last_id
+        url = self._wire.access.url + "/v2/events"
+        with self._wire.stream(url, {"event_type": list(NAMES)}, headers) as response:
+            log.debug("Following the events of Marathon at %s", self._wire.access.place)
+            self._complaint = ""
+            self._tell(self._listener.attached)
+            try:
+                self._hear(response.raw)
+            except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+                raise unanswered(error, "GET", url) from error
+            finally:
+                self._tell(self._listener.lost)
+
+    def _hear(self, raw: Any) -> None:
+        frames = Frames()
+        while not self._stopped.is_set() and (data := raw.read1(CHUNK_BYTES, decode_content=True)):
+            events = [event for frame in frames.feed(data) if (event := _event(frame))]
+            self._last_id = frames.last_id or self._last_id
+            if events:
+                self._tell(self._listener.heard, events)
+
+    def _tell(self, call: Callable[..., None], *args: Any) -> None:
+        if self._stopped.is_set():
+            return
+        try:
+            self._loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self._stopped.set()
+
+    def _complain(self, message: str) -> None:
+        """Log why there is no stream; once, however often the same is tried."""
+        if message != self._complaint and not self._stopped.is_set():
+            self._complaint = message
+            log.warning("No events from Marathon: %s", message)
+
+
+def pause(failures: int) -> float:
+    """Seconds before the next try: doubling, capped, and spread so that many do not meet."""
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 20))
+    return random.uniform(longest / 2, longest)
+
+
+def _event(frame: Frame) -> Event | None:
+    """The frame's event; None for one that nobody here wants or that is not JSON."""
+    if frame.name not in NAMES:
+        return None
+    try:
+        data = json.loads(frame.data)
+    except ValueError:
+        data = None
+    if isinstance(data, dict):
+        return Event(frame.name, data)
+    log.warning("Marathon sent a %s that is not a JSON object; passed over", frame.name)
+    return None
+
+
+def _ended(place: str) -> FobError:
+    return FobError(f"the stream from {place} ended")

@@ -1,0 +1,233 @@
+"""Blocking HTTP to one Marathon: pooled connections, credentials, TLS, redirects, a way to end it.
+
+Safe to share between threads: the one part of a `requests.Session` that is not, its cookie jar, is
+never filled. `close` ends what other threads have in flight.
+"""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+import weakref
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from fob import __version__
+from fob.errors import MarathonError
+from fob.marathon.access import Access, may_see_credentials
+from fob.marathon.refusals import Answer, refusal, result, unanswered
+
+MAX_REDIRECTS = 5
+CHUNK_BYTES = 65536
+
+
+class Wire:
+    """The connections to one Marathon. `send` and `stream` block; every failure is a `FobError`."""
+
+    def __init__(self, access: Access, connections: int, read_timeout: float = 0.0) -> None:
+        self.access = access
+        self._timeout = (access.connect_timeout, read_timeout or access.read_timeout)
+        self._sockets = _Sockets()
+        self._session = _session(access, self._sockets, connections)
+
+    def close(self) -> None:
+        """End every connection, those in use by other threads too. Idempotent."""
+        self._sockets.close()
+        self._session.close()
+
+    def send(
+        self, method: str, url: str, params: dict[str, Any] | None = None, body: Any = None
+    ) -> Any:
+        """Send `body` as JSON and return the JSON of the answer.
+
+        Only a GET follows redirects: what else was redirected has not been done.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Accept": "application/json"}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        with self._open(method, url, headers, params=params, data=data) as response:
+            content = self._read(response, method)
+        return result(Answer(method, url, response.status_code, response.headers, content))
+
+    def stream(
+        self, url: str, params: dict[str, Any], headers: dict[str, str]
+    ) -> requests.Response:
+        """Open the event stream at `url`; the caller reads `.raw` and closes it."""
+        response = self._open("GET", url, headers, params=params, leader=True)
+        kind = response.headers.get("Content-Type", "")
+        if response.status_code == 200 and kind.startswith("text/event-stream"):
+            return response
+        with response:
+            answer = Answer(
+                "GET", url, response.status_code, response.headers, self._read(response, "GET")
+            )
+        if answer.status != 200:
+            raise refusal(answer)
+        raise MarathonError(f"Marathon answered {answer.asked} with {kind}, not with events")
+
+    def _open(
+        self, method: str, url: str, headers: dict[str, str], leader: bool = False, **request: Any
+    ) -> requests.Response:
+        """The answer's head, after redirects. `leader`: it may lead to Marathon's leader."""
+        auth: AuthBase | None = None
+        for _ in range(MAX_REDIRECTS):
+            response = self._exchange(method, url, headers, auth=auth, **request)
+            if method != "GET" or not response.is_redirect:
+                return response
+            response.close()
+            url = _target(response)
+            request["params"] = None
+            auth = self._leader_auth(url) if leader else None
+        raise MarathonError(
+            f"Marathon at {self.access.place} redirects in a circle (last to {url});"
+            " is MARATHON_API right?",
+            code="marathon_redirects",
+        )
+
+    def _exchange(
+        self, method: str, url: str, headers: dict[str, str], **request: Any
+    ) -> requests.Response:
+        try:
+            return self._session.request(
+                method,
+                url,
+                headers=headers,
+                timeout=self._timeout,
+                # given here because the session's own value loses to REQUESTS_CA_BUNDLE
+                verify=self.access.ca or True,
+                allow_redirects=False,
+                stream=True,
+                **request,
+            )
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            raise unanswered(error, method, url) from error
+
+    def _read(self, response: requests.Response, method: str) -> bytes:
+        """The whole body within one read timeout: one that trickles must not hold a thread."""
+        if response.is_redirect:
+            return response.content
+        deadline = time.monotonic() + self._timeout[1]
+        content = bytearray()
+        try:
+            while data := response.raw.read1(CHUNK_BYTES, decode_content=True):
+                content += data
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the answer trickles")
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            raise unanswered(error, method, response.url) from error
+        return bytes(content)
+
+    def _leader_auth(self, url: str) -> AuthBase | None:
+        """Credentials for `url` when it is Marathon's leader, by the word of our own Marathon."""
+        target = urlsplit(url)
+        if may_see_credentials(self.access.url, url) or target.scheme != self.access.scheme:
+            return None
+        leader = self.send("GET", f"{self.access.url}/v2/leader")
+        return _Credentials(self.access, url) if leader == {"leader": target.netloc} else None
+
+
+class _Credentials(AuthBase):
+    """Puts the credentials on requests to their home and on no other.
+
+    Being the session's auth it also keeps requests from looking into ~/.netrc.
+    """
+
+    def __init__(self, access: Access, home: str) -> None:
+        self._access = access
+        self._home = home
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._access.authorization and may_see_credentials(self._home, request.url or ""):
+            request.headers["Authorization"] = self._access.authorization
+        return request
+
+
+class _Sockets:
+    """The open sockets of one session, so that closing it wakes the threads that wait on them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._closed = False
+
+    def add(self, connection: HTTPConnection) -> None:
+        """Remember the connection's socket. Raises OSError when it comes too late."""
+        with self._lock:
+            if self._closed:
+                connection.close()
+                raise ConnectionAbortedError("the Marathon client is closed")
+            self._open.add(connection.sock)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for sock in self._open:
+                with contextlib.suppress(OSError):
+                    # not SSLSocket's own shutdown: it would undo TLS under the reader
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter that tells `sockets` of every connection. It repeats nothing by itself."""
+
+    def __init__(self, sockets: _Sockets, connections: int) -> None:
+        self._pools = _pools(sockets)
+        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+def _pools(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            sockets.add(self)
+
+    class Secure(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            sockets.add(self)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _session(access: Access, sockets: _Sockets, connections: int) -> requests.Session:
+    session = requests.Session()
+    # HTTP_PROXY, HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE count for a Marathon elsewhere
+    session.trust_env = not access.loopback
+    session.auth = _Credentials(access, access.url)
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers["User-Agent"] = f"fob/{__version__}"
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(sockets, connections))
+    return session
+
+
+def _target(response: requests.Response) -> str:
+    """Where a redirect leads; credentials written into it are not ours to use."""
+    parts = urlsplit(urljoin(response.url, response.headers["Location"]))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
