@@ -1,0 +1,1276 @@
+"""The runner: one Python snippet, served over HTTP/1.1. Standard library only, one file.
+
+Started by an engine, or by hand: `PORT0=8080 FOB_SNIPPET="$(cat f.py)" python3 -I -S runner.py`.
+It is compiled anew at every cold start, so whatever only some calls need is imported by them.
+docs/runner.md tells what a snippet may be and what its callers get.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import errno
+import io
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs 3 ms
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+HEAD_LIMIT = 65536  # bytes of a request's line and headers
+BODY_LIMIT = 16 << 20  # bytes of a request's body
+CHUNK_LINE_LIMIT = 1024  # bytes of the line before a chunk
+OUTPUT_LIMIT = 1 << 20  # bytes of a call's output kept for its answer
+FIELD_LIMIT = 1000  # fields of a query string or form
+TICK = 0.005  # seconds a call may keep the others waiting before another thread serves them
+SLOW = 0.001  # seconds after which a call counts as one that had better run beside others
+STOP_GRACE = 1.0  # seconds a call that ran out of time has to end by itself
+SEND_GRACE = 30.0  # seconds a client may take to read a part of its answer
+LAST_WORDS = 5.0  # seconds clients have to read their answers when the runner ends
+
+ENTRIES = ("callme", "call_me", "handler", "lambda_handler", "main", "handle")
+FILE = "snippet.py"  # the snippet's name in tracebacks
+PARSE_ONLY = 0x400  # ast.PyCF_ONLY_AST
+
+BAD_START, BAD_IMPORT, NO_CALLABLE, STUCK, BROKEN = 2, 3, 4, 5, 70
+
+
+class Refused(Exception):
+    """A request that gets an error for its answer."""
+
+    def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reply = {"error": {"code": code, "message": message, "details": details}}
+
+
+class Expired(BaseException):
+    """Raised inside a call that ran out of time."""
+
+
+class CannotStart(Exception):
+    """The runner ends with `code`; the message says why."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def write_all(fd: int, data: bytes | bytearray) -> None:
+    """Write to a log; one that is full, closed or gone must not fail the call."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        pass
+
+
+def log(text: str) -> None:
+    write_all(2, text.encode("utf-8", "backslashreplace"))
+
+
+# What a call prints
+
+
+class Output:
+    """What one call printed: kept for its answer, and sent on to the log line by line."""
+
+    def __init__(self) -> None:
+        self.kept = bytearray()
+        self.line = bytearray()
+        self.truncated = False
+
+    def write(self, data: bytes) -> None:
+        room = OUTPUT_LIMIT - len(self.kept)
+        self.kept += data[:room]
+        self.truncated = self.truncated or len(data) > room
+        self.line += data
+        if b"\n" in data or len(self.line) > 8192:
+            self.flush()
+
+    def flush(self) -> None:
+        line, self.line = self.line, bytearray()
+        write_all(1, line)
+
+    def add_to(self, reply: dict[str, Any]) -> None:
+        if self.line:
+            self.flush()
+        if self.kept:
+            reply["output"] = self.kept.decode("utf-8", "replace")
+        if self.truncated:
+            reply["output_truncated"] = True
+
+
+# a context variable, so that it follows a call into coroutines as well as into its thread
+OUTPUT: contextvars.ContextVar[Output | None] = contextvars.ContextVar("output", default=None)
+
+
+class Stdout(io.BufferedIOBase):
+    """The bytes under `sys.stdout`: they go to the call that prints them, else to the log."""
+
+    name = "<stdout>"
+
+    def write(self, data: Any) -> int:
+        output = OUTPUT.get()
+        if output is None:
+            write_all(1, data)
+        else:
+            output.write(bytes(data))
+        return len(data)
+
+    def fileno(self) -> int:
+        return 1
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Stay open: later calls print too."""
+
+
+def make_stdout() -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        Stdout(), encoding="utf-8", errors="backslashreplace", write_through=True
+    )
+
+
+# Arguments
+
+TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True)
+TRUTH.update(dict.fromkeys(("false", "0", "no", "off"), False))
+MISSING = object()
+POSITIONAL_ONLY, PLAIN, VAR_POSITIONAL, KEYWORD_ONLY, VAR_KEYWORD = range(5)  # as in inspect
+
+
+def to_int(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and "_" not in value:
+        return int(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
+        return int(value)
+    raise ValueError
+
+
+def to_float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    return float(value)
+
+
+def to_bool(value: Any) -> bool:
+    return TRUTH[str(value).lower()]
+
+
+def to_str(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError
+
+
+CONVERT: dict[Any, Callable[[Any], Any]]
+CONVERT = {int: to_int, float: to_float, bool: to_bool, str: to_str}
+# `from __future__ import annotations` leaves only the names
+CONVERT.update({kind.__name__: convert for kind, convert in list(CONVERT.items())})
+
+
+class Parameter:
+    """One parameter of a function; `kind` is one of inspect's numbers."""
+
+    def __init__(self, name: str, kind: int, default: Any, annotation: Any) -> None:
+        self.name, self.kind, self.default, self.annotation = name, kind, default, annotation
+
+    def __str__(self) -> str:
+        text = {VAR_POSITIONAL: "*", VAR_KEYWORD: "**"}.get(self.kind, "") + self.name
+        if self.annotation is not MISSING:
+            text += ": " + str(getattr(self.annotation, "__name__", self.annotation))
+        if self.default is not MISSING:
+            text += f" = {self.default!r:.50}"
+        return text
+
+    def convert(self, value: Any) -> Any:
+        """`value` as the annotation wants it; ValueError when it is not of that kind."""
+        known = CONVERT.get(self.annotation) if isinstance(self.annotation, (type, str)) else None
+        if known is None or (value is None and self.default is None):
+            return value
+        try:
+            return known(value)
+        except (ValueError, KeyError, OverflowError):
+            wanted = getattr(self.annotation, "__name__", self.annotation)
+            raise ValueError(f"{self.name}={value!r:.80} is not {wanted}") from None
+
+
+def parameters_of(function: Any) -> list[Parameter]:
+    """The parameters a caller may name; for a decorated function those of the one inside."""
+    plain = type(unquote)
+    while type(function) is plain and "__wrapped__" in vars(function):
+        function = vars(function)["__wrapped__"]
+    if type(function) is plain:
+        return list(_from_code(function))
+    import inspect  # 10 ms, so only for classes, methods, partials and their like
+
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some built-ins have none
+        return [Parameter("arguments", VAR_KEYWORD, MISSING, MISSING)]
+    blank = inspect.Parameter.empty
+
+    def known(value: Any) -> Any:
+        return MISSING if value is blank else value
+
+    return [Parameter(p.name, int(p.kind), known(p.default), known(p.annotation)) for p in found]
+
+
+def _from_code(function: Any) -> Iterator[Parameter]:
+    code = function.__code__
+    names, count, only = code.co_varnames, code.co_argcount, code.co_kwonlyargcount
+    values = function.__defaults__ or ()
+    last = names[count - len(values) : count]
+    defaults = dict(zip(last, values))  # noqa: B905 - strict= came with Python 3.10
+    defaults.update(function.__kwdefaults__ or {})
+    kinds = [POSITIONAL_ONLY] * code.co_posonlyargcount
+    kinds += [PLAIN] * (count - len(kinds)) + [KEYWORD_ONLY] * only
+    kinds += [VAR_POSITIONAL] * bool(code.co_flags & 4) + [VAR_KEYWORD] * bool(code.co_flags & 8)
+    for name, kind in zip(names, kinds):  # noqa: B905 - as above
+        note = function.__annotations__.get(name, MISSING)
+        yield Parameter(name, kind, defaults.get(name, MISSING), note)
+
+
+class Signature:
+    """What a function takes, and how a request's fields become its arguments."""
+
+    def __init__(self, name: str, function: Any) -> None:
+        self.name = name
+        self.parameters = parameters_of(function)
+        named = [p for p in self.parameters if p.kind not in (VAR_POSITIONAL, VAR_KEYWORD)]
+        self.named = {p.name: p for p in named}
+        self.required = [p.name for p in named if p.default is MISSING]
+        self.takes_any = any(p.kind == VAR_KEYWORD for p in self.parameters)
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.parameters))})"
+
+    def bind(self, fields: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments from `fields`; Refused names every fault."""
+        faults, values = [], {}
+        for name, value in fields.items():
+            parameter = self.named.get(name)
+            try:
+                values[name] = parameter.convert(value) if parameter else value
+            except ValueError as error:
+                faults.append(str(error))
+            if parameter is None and not self.takes_any:
+                faults.append(f"{name} is not an argument")
+        faults += [f"{name} is missing" for name in self.required if name not in fields]
+        if faults:
+            raise self.refusal("; ".join(faults), faults)
+        return self._positional(values), values
+
+    def _positional(self, values: dict[str, Any]) -> list[Any]:
+        """Take the positional-only arguments out of `values`."""
+        first = [p for p in self.parameters if p.kind == POSITIONAL_ONLY]
+        return [values.pop(p.name, p.default) for p in first]
+
+    def refusal(self, message: str, faults: list[str]) -> Refused:
+        details = {"signature": str(self), "faults": faults}
+        return Refused(400, "bad_arguments", f"{message}; the function is {self}", details)
+
+
+def fields_of(text: str) -> dict[str, Any]:
+    """The fields of a query string or form; one given several times becomes a list."""
+    fields: dict[str, Any] = {}
+    pairs = text.split("&", FIELD_LIMIT)
+    if len(pairs) > FIELD_LIMIT:
+        raise Refused(400, "bad_arguments", f"more than {FIELD_LIMIT} fields")
+    for pair in pairs:
+        if pair:
+            name, _, value = pair.partition("=")
+            fields.setdefault(unquote(name), []).append(unquote(value))
+    return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}
+
+
+def unquote(text: str) -> str:
+    text = text.replace("+", " ")
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote_to_bytes
+
+    try:
+        return unquote_to_bytes(text).decode()
+    except ValueError:
+        raise Refused(400, "bad_arguments", f"{text[:80]!r} is not UTF-8") from None
+
+
+def not_a_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+DECODE = json.JSONDecoder(parse_constant=not_a_number).decode
+ENCODE = json.JSONEncoder(allow_nan=False).encode
+
+
+def body_of(request: Request) -> Any:
+    """The body as a form's fields or a JSON value; Refused when it is neither."""
+    text, kind = request.body, request.headers.get("content-type", "").lower()
+    try:
+        # `curl -d '{...}'` calls its JSON a form
+        if kind.startswith("application/x-www-form-urlencoded") and text[:1] not in (b"{", b"["):
+            return fields_of(text.decode("ascii"))
+        return DECODE(text.decode())
+    except RecursionError:
+        raise Refused(400, "bad_body", "the body is too deeply nested") from None
+    except ValueError as error:
+        message = f"the body is neither JSON nor a form: {error}"
+        raise Refused(400, "bad_body", message) from None
+
+
+# The snippet
+
+
+class Snippet:
+    """The user's file as a module; tracebacks ask it for their source lines."""
+
+    def __init__(self, source: bytes) -> None:
+        self.source = source
+        self.code = compile(source, FILE, "exec", dont_inherit=True)
+        tree = compile(source, FILE, "exec", PARSE_ONLY, dont_inherit=True)
+        self.functions, self.others = bound_names(tree)
+
+    def get_source(self, _name: str) -> str:
+        """The text, as linecache asks of a module's `__loader__`."""
+        import importlib.util
+
+        return importlib.util.decode_source(self.source)
+
+    def run(self, name: str) -> dict[str, Any]:
+        """Run the file as the module `name`; what it defines."""
+        module = type(sys)(name)
+        module.__file__ = FILE
+        module.__loader__ = self  # type: ignore[assignment]
+        if name != "__main__":  # pickle and dataclasses look it up; __main__ is the runner's
+            sys.modules[name] = module
+        exec(self.code, module.__dict__)
+        return module.__dict__
+
+    def is_script(self) -> bool:
+        """True when nothing in the text can be a function to call."""
+        return not self.functions and not self.others.intersection((*ENTRIES, "*"))
+
+
+def bound_names(tree: Any) -> tuple[list[str], set[str]]:
+    """Public functions a file defines at its top, and all other names it binds there."""
+    functions, others = [], set()
+    for node in statements(tree.body):
+        kind = type(node).__name__
+        if kind in ("FunctionDef", "AsyncFunctionDef"):
+            functions.append(node.name)
+        elif kind == "ClassDef":
+            others.add(node.name)
+        elif kind in ("Import", "ImportFrom"):
+            others.update(alias.asname or alias.name for alias in node.names)
+        elif kind in ("Assign", "AnnAssign"):
+            targets = node.targets if kind == "Assign" else [node.target]
+            others.update(target.id for target in targets if hasattr(target, "id"))
+    public = dict.fromkeys(name for name in functions if not name.startswith("_"))
+    return list(public), others
+
+
+def statements(body: list[Any]) -> Iterator[Any]:
+    """The statements that run when the file does, those under if, try, with and loops too."""
+    for node in body:
+        yield node
+        if type(node).__name__ not in ("FunctionDef", "AsyncFunctionDef", "ClassDef"):
+            for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+                yield from statements(getattr(node, block, []))
+
+
+def find(snippet: Snippet, names: dict[str, Any], entry: str) -> str:
+    """The name of the function to call, "" for a script; CannotStart when it is not clear."""
+    for name in [entry] if entry else ENTRIES:
+        if callable(names.get(name)):
+            return name
+    public = [name for name in snippet.functions if callable(names.get(name))]
+    if entry:
+        message = f"FOB_ENTRY is {entry!r}, and the snippet has no such function; it has "
+        raise CannotStart(NO_CALLABLE, message + (", ".join(public) or "none"))
+    if len(public) > 1:
+        message = "which one is it? The snippet defines " + ", ".join(public)
+        message += f"; name one of them {' or '.join(ENTRIES)}, or give the entry"
+        raise CannotStart(NO_CALLABLE, message)
+    return public[0] if public else ""
+
+
+class Function:
+    """What a request calls."""
+
+    def __init__(self, snippet: Snippet, entry: str) -> None:
+        """Import the snippet and find the function in it; a script is run by each call."""
+        self.snippet = snippet
+        self.stdout = sys.stdout
+        self.loop = Loop()
+        self.name = ""
+        if entry or not snippet.is_script():
+            names = snippet.run("snippet")
+            self.name = find(snippet, names, entry)
+        self.call = names[self.name] if self.name else self._run_script
+        self.signature = Signature(self.name or FILE, self.call)
+
+    def _run_script(self) -> None:
+        self.snippet.run("__main__")
+
+    def answer(self, call: Call) -> tuple[int, bytes]:
+        """Call it; the status and body for the caller. Whatever the snippet raises ends here."""
+        sys.stdout = self.stdout  # the last call may have left another
+        output = Output()
+        OUTPUT.set(output)
+        try:
+            status, reply = 200, {"result": self._result(call)}
+        except Refused as refused:
+            status, reply = refused.status, refused.reply
+        except BaseException as error:  # noqa: BLE001 - a call's boundary: SystemExit is an error
+            status, reply = 500, failure(error)
+        output.add_to(reply)
+        try:
+            return status, ENCODE(reply).encode("ascii")
+        except Exception as error:  # noqa: BLE001 - the result's own methods run in here
+            reply.update(not_json(reply.pop("result", None), error))
+            return 500, ENCODE(reply).encode("ascii")
+
+    def _result(self, call: Call) -> Any:
+        request = call.request
+        fields = fields_of(request.query) if request.query else {}
+        if request.body:
+            self._add_body(fields, body_of(request))
+        if fields or self.signature.required:
+            positional, named = self.signature.bind(fields)
+            result = self.call(*positional, **named)
+        else:
+            result = self.call()
+        if hasattr(type(result), "__await__"):
+            return self.loop.wait(result, call)
+        return result
+
+    def _add_body(self, fields: dict[str, Any], body: Any) -> None:
+        """A JSON object or form adds its fields; any other value is the one missing argument."""
+        if isinstance(body, dict):
+            fields.update(body)
+            return
+        missing = [name for name in self.signature.required if name not in fields]
+        if len(missing) != 1:
+            fault = "the body must be a JSON object that names the arguments"
+            raise self.signature.refusal(fault, [fault])
+        fields[missing[0]] = body
+
+
+class Loop:
+    """The event loop of `async def` functions, in a thread of its own, started by the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.loop: Any = None
+
+    def wait(self, awaitable: Any, call: Call) -> Any:
+        """Run `awaitable` in the loop; what it returns or raises."""
+        asyncio: Any = __import__("asyncio")
+
+        async def settle() -> tuple[Any, BaseException | None]:
+            cancel = asyncio.tasks.current_task().cancel
+            call.cancel = lambda: loop.call_soon_threadsafe(cancel)
+            try:
+                return await awaitable, None
+            except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop
+                return None, error
+
+        loop = self._started(asyncio)
+        result, error = asyncio.run_coroutine_threadsafe(settle(), loop).result()
+        if error is not None:
+            raise error
+        return result
+
+    def _started(self, asyncio: Any) -> Any:
+        with self.lock:
+            if self.loop is None:
+                self.loop = asyncio.new_event_loop()
+                threading.Thread(target=self._turn, name="event loop", daemon=True).start()
+        return self.loop
+
+    def _turn(self) -> None:
+        while True:
+            try:
+                self.loop.run_forever()
+            except BaseException as error:  # noqa: BLE001 - a stray task must not end the loop
+                log(trace(error))
+
+
+# What went wrong in a call
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """The answer for a call that raised; its traceback goes to the log."""
+    log(trace(error))
+    kind = type(error).__name__
+    message = words(error)
+    details = {"type": kind, "message": message, "traceback": snippet_lines(error)}
+    text = f"{kind}: {message}" if message else kind
+    return {"error": {"code": "exception", "message": text, "details": details}}
+
+
+def words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the snippet's own __str__
+        return "(its __str__ failed)"
+
+
+def not_json(result: Any, error: Exception) -> dict[str, Any]:
+    kind = type(result).__name__
+    message = f"the function returned a {kind} that JSON cannot hold: {words(error)}"
+    log(message + "\n")
+    return {"error": {"code": "not_json", "message": message, "details": {"type": kind}}}
+
+
+def snippet_frames(error: BaseException) -> Any:
+    """The traceback from the first line of the snippet's own on; None when it has none."""
+    entry = error.__traceback__
+    while entry and entry.tb_frame.f_code.co_filename != FILE:
+        entry = entry.tb_next
+    return entry
+
+
+def snippet_lines(error: BaseException) -> list[str]:
+    import linecache
+
+    lines, entry = [], snippet_frames(error)
+    while entry:
+        frame = entry.tb_frame
+        if frame.f_code.co_filename == FILE:
+            source = linecache.getline(FILE, entry.tb_lineno, frame.f_globals).strip()
+            lines.append(f"line {entry.tb_lineno}, in {frame.f_code.co_name}: {source}")
+        entry = entry.tb_next
+    return lines[-100:]
+
+
+def trace(error: BaseException) -> str:
+    """The traceback as Python prints it, without the runner's own lines."""
+    import traceback
+
+    try:
+        return "".join(traceback.format_exception(type(error), error, snippet_frames(error)))
+    except Exception:  # noqa: BLE001 - the snippet's own __str__ and __repr__
+        return f"{type(error).__name__} (and it cannot be printed)\n"
+
+
+# HTTP
+
+TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+REASON = {
+    200: b"OK",
+    400: b"Bad Request",
+    413: b"Content Too Large",
+    417: b"Expectation Failed",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+HEAD = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n"
+
+
+class Request:
+    """One request; `length` is its body's size in bytes, -1 when it comes in chunks."""
+
+    def __init__(self, head: bytes) -> None:
+        """Read the line and headers; Refused when they are not strictly HTTP/1."""
+        lines = head.decode("latin-1").split("\r\n")
+        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+            raise bad_request("a line does not end in CR LF")
+        if b"\0" in head:
+            raise bad_request("a NUL byte")
+        self._read_line(lines.pop(0))
+        self._read_headers(lines)
+        self.body = b""
+        self.length = self._body_length()
+        expected = self.headers.get("expect", "").lower()
+        self.expects = expected == "100-continue" and self.version == "HTTP/1.1"
+        if expected not in ("", "100-continue"):
+            raise Refused(417, "expectation_failed", "the only expectation known is 100-continue")
+        choice = self.headers.get("connection", "").lower()
+        self.keep = self.version == "HTTP/1.0" and "keep-alive" in choice
+        self.close = "close" in choice or (self.version == "HTTP/1.0" and not self.keep)
+
+    def _read_line(self, line: str) -> None:
+        try:
+            self.method, target, self.version = line.split(" ")
+            if not target.isascii():
+                target = target.encode("latin-1").decode()
+        except ValueError:
+            raise bad_request("the first line is not METHOD TARGET VERSION") from None
+        if not self.method or self.method.lower().strip(TOKEN) or not target.isprintable():
+            raise bad_request("the first line is not METHOD TARGET VERSION")
+        if self.version not in ("HTTP/1.1", "HTTP/1.0"):
+            if self.version[:5] == "HTTP/":
+                raise Refused(505, "http_version", "this server speaks HTTP/1.1 and HTTP/1.0")
+            raise bad_request("the first line does not end in HTTP/1.1")
+        self.query = target.partition("#")[0].partition("?")[2]
+
+    def _read_headers(self, lines: list[str]) -> None:
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, colon, value = line.partition(":")
+            name = name.lower()
+            value = value.strip(" \t")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+            if not colon:
+                raise bad_request("a header without a colon")
+        if "" in headers or "".join(headers).strip(TOKEN):
+            raise bad_request("a header's name is not a token")
+        host = headers.get("host")
+        if "," in host if host is not None else self.version == "HTTP/1.1":
+            raise bad_request("not exactly one Host header")
+        self.headers = headers
+
+    def _body_length(self) -> int:
+        coding, length = (self.headers.get(h) for h in ("transfer-encoding", "content-length"))
+        if coding is not None:
+            if length is not None or self.version == "HTTP/1.0":
+                raise bad_request("Transfer-Encoding with Content-Length, or in HTTP/1.0")
+            if coding.lower() != "chunked":
+                raise Refused(501, "not_implemented", "the only transfer coding known is chunked")
+            return -1
+        if length is None:
+            return 0
+        if not (length.isascii() and length.isdigit()):
+            raise bad_request("Content-Length is not a number")
+        if len(length) > 15 or int(length) > BODY_LIMIT:
+            raise too_large()
+        return int(length)
+
+
+def bad_request(message: str) -> Refused:
+    return Refused(400, "bad_request", f"not a good HTTP request: {message}")
+
+
+def too_large() -> Refused:
+    return Refused(413, "too_large", f"the body is larger than {BODY_LIMIT} bytes")
+
+
+def head_too_large() -> Refused:
+    return Refused(431, "head_too_large", f"the headers are larger than {HEAD_LIMIT} bytes")
+
+
+class Connection:
+    """A client's connection: bytes in, requests out; answers in, bytes out. Never waits."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.mask = 0  # what the epoll watches it for; 0 while a thread has it
+        self.since = time.monotonic()  # when its last call began
+        self.buffer: bytes | bytearray = b""
+        self.request: Request | None = None  # one whose body is still to come
+        self.chunks = bytearray()
+        self.unsent: memoryview | None = None
+        self.closing = False  # after what is unsent
+        self.spill = 0  # bytes still to be read and thrown away
+
+    def read(self) -> bool:
+        """Take what has come; False when the client has gone."""
+        try:
+            data = self.sock.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        if not self.buffer:
+            self.buffer = data
+        else:
+            if type(self.buffer) is bytes:
+                self.buffer = bytearray(self.buffer)
+            self.buffer += data
+        return bool(data)
+
+    def next_request(self) -> Request | None:
+        """The next request when all of it is here; Refused when it is not good HTTP."""
+        request = self.request or self._next_head()
+        if request is None:
+            return None
+        if request.length < 0:
+            whole = self._take_chunks(request)
+        else:
+            whole = len(self.buffer) >= request.length
+            if whole and request.length:
+                request.body = bytes(self.buffer[: request.length])
+                self.buffer = self.buffer[request.length :]
+        if whole:
+            self.request = None
+            return request
+        if request.expects and not self.buffer:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.expects = False
+        self.request = request
+        return None
+
+    def _next_head(self) -> Request | None:
+        if self.buffer[:2] == b"\r\n":  # some clients end their body with one too many
+            self.buffer = self.buffer.lstrip(b"\r\n")
+        end = self.buffer.find(b"\r\n\r\n", 0, HEAD_LIMIT)
+        if end >= 0:
+            head, self.buffer = bytes(self.buffer[:end]), self.buffer[end + 4 :]
+            return Request(head)
+        if len(self.buffer) >= HEAD_LIMIT:
+            raise head_too_large()
+        if b"\n\n" in self.buffer or self.buffer[:1].lower().strip(TOKEN.encode()):
+            raise bad_request("the first line is not METHOD TARGET VERSION with CR LF")
+        return None
+
+    def _take_chunks(self, request: Request) -> bool:
+        if type(self.buffer) is bytes:
+            self.buffer = bytearray(self.buffer)
+        whole = take_chunks(self.buffer, self.chunks)  # type: ignore[arg-type]
+        if whole:
+            request.body, self.chunks = bytes(self.chunks), bytearray()
+        return whole
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send what the socket takes now; the rest is `unsent`."""
+        try:
+            sent = self.sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        self.unsent = memoryview(data)[sent:] if sent < len(data) else None
+        if self.unsent:
+            grace_ms = int(SEND_GRACE * 1000)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, grace_ms)
+
+    def answer(self, status: int, body: bytes, request: Request | None, close: bool) -> None:
+        """Send a whole answer in one write."""
+        self.closing = close or request is None or request.close
+        if request is None:  # more may come, and a reset would take the answer away
+            self.spill = BODY_LIMIT
+        choice = b""
+        if self.closing:
+            choice = b"Connection: close\r\n"
+        elif request and request.keep:
+            choice = b"Connection: keep-alive\r\n"
+        head = HEAD % (status, REASON[status], len(body), choice)
+        self.send(head if request and request.method == "HEAD" else head + body)
+
+    def throw_away(self) -> bool:
+        """Drop what was read; False when that has gone on for too long."""
+        self.spill -= len(self.buffer)
+        self.buffer = b""
+        return self.spill > 0
+
+    def stop_reading(self) -> None:
+        """Make it end after what has come so far."""
+        try:
+            self.sock.shutdown(socket.SHUT_RD)
+        except OSError:  # the client has gone
+            return
+
+
+def take_chunks(buffer: bytearray, body: bytearray) -> bool:
+    """Move whole chunks from `buffer` to `body`; True when the last one and its trailers came."""
+    at = 0
+    try:
+        while True:
+            line = buffer.find(b"\r\n", at, at + CHUNK_LINE_LIMIT)
+            if line < 0 and len(buffer) - at < CHUNK_LINE_LIMIT:
+                return False
+            size = chunk_size(buffer[at : max(at, line)])
+            start, end = line + 2, line + 2 + size
+            if size == 0:
+                last = buffer.find(b"\r\n\r\n", line, line + HEAD_LIMIT)
+                if last < 0 and len(buffer) - line >= HEAD_LIMIT:
+                    raise head_too_large()
+                at = last + 4 if last >= 0 else at
+                return last >= 0
+            if len(body) + size > BODY_LIMIT:
+                raise too_large()
+            if len(buffer) < end + 2:
+                return False
+            if buffer[end : end + 2] != b"\r\n":
+                raise bad_request("a chunk is longer than its size")
+            body += buffer[start:end]
+            at = end + 2
+    finally:
+        del buffer[:at]
+
+
+def chunk_size(line: bytes | bytearray) -> int:
+    digits = line.partition(b";")[0].rstrip(b" \t")
+    if not digits or digits.strip(b"0123456789abcdefABCDEF") or b"\n" in line or b"\r" in line:
+        raise bad_request("a chunk's size is not a number")
+    if len(digits) > 15:
+        raise too_large()
+    return int(digits, 16)
+
+
+# The server
+
+
+class Call:
+    """One call in hand."""
+
+    def __init__(self, connection: Connection, request: Request, timeout: float) -> None:
+        self.connection = connection
+        self.request = request
+        self.started = connection.since = time.monotonic()
+        self.deadline = self.started + timeout
+        self.expired = False
+        self.cancel: Callable[[], object] | None = None  # how to end it when it is a coroutine
+
+
+class Worker(threading.Thread):
+    """A thread that serves; `call` is what it has in hand, `leading` whether it polls."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(target=server.work, args=(self,), name="call", daemon=True)
+        self.leading = False
+        self.call: Call | None = None
+
+
+class Server:
+    """Threads that share one epoll, of which one, the leader, polls.
+
+    The leader runs the calls it finds by itself, one after the other: for a function that is
+    quick nothing is faster. It gives the lead to another thread, a new one if none is free,
+    before a call when the last one was slow; and the main thread, which serves nothing, takes it
+    from a leader whose call turns out to be slow. A connection whose call runs without the lead
+    is out of the epoll meanwhile, so the new leader cannot see it.
+
+    `lock` guards who leads, what is in hand, and what the epoll watches.
+    """
+
+    def __init__(
+        self, listener: socket.socket, function: Function, timeout: float, most: int, marks: Marks
+    ) -> None:
+        """Serve `function` on `listener`, at most `most` calls at once of `timeout` seconds."""
+        self.listener, self.function, self.marks = listener, function, marks
+        self.timeout, self.most = timeout, most
+        self.connections: dict[int, Connection] = {}
+        self.connections_limit = min(10_000, os.sysconf("SC_OPEN_MAX") * 3 // 4)
+        self.workers: list[Worker] = []
+        self.overdue: list[Worker] = []  # whose call ran out of time and has not ended
+        self.waiting = 0  # workers that wait for the lead
+        self.lead, self.lock = threading.Lock(), threading.Lock()
+        self.slow = self.dozing = self.stopping = self.forked = False
+        self.epoll = select.epoll()
+        self.bell, self.bell_button = os.pipe()
+        os.set_blocking(self.bell, False)
+        os.set_blocking(self.bell_button, False)
+        self.listening_fd = listener.fileno()
+        self.sleeper = select.poll()
+        self.sleeper.register(self.bell, select.POLLIN)
+        self.served_one = False
+
+    def run(self) -> int:
+        """Serve until a signal says stop, or a call is stuck; the exit code."""
+        os.register_at_fork(after_in_child=self._after_fork)
+        self.listener.setblocking(False)
+        self.epoll.register(self.listener, select.EPOLLIN)
+        signal.set_wakeup_fd(self.bell_button, warn_on_full_buffer=False)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self._on_signal)
+        with self.lead, self.lock:  # it waits, so that this mark comes before its first call's
+            self._reinforce()
+            self.marks.add("listening")
+        while not self.stopping and not self._stuck():
+            self._watch()
+        return self._drain()
+
+    def _on_signal(self, *_: object) -> None:
+        self.stopping = True
+
+    def _after_fork(self) -> None:
+        """A child must not serve: its copies would keep the port and the connections open."""
+        self.forked = True
+        signal.set_wakeup_fd(-1)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, signal.SIG_DFL)
+        self.epoll.close()
+        self.listener.close()
+        for connection in list(self.connections.values()):
+            connection.sock.close()
+
+    # the main thread: who is slow, who is out of time
+
+    def _watch(self) -> None:
+        """Sleep until there may be something to do, then look; quick calls cost one look a tick."""
+        self.dozing = True
+        pause = self._look()
+        if pause > TICK:
+            self._sleep(pause)
+        self.dozing = False
+        self._sleep(TICK)
+
+    def _sleep(self, seconds: float) -> None:
+        if self.sleeper.poll(seconds * 1000):
+            os.read(self.bell, 4096)
+
+    def _look(self) -> float:
+        """Take the lead from who is slow, end what is out of time; seconds to the next look."""
+        now, pause = time.monotonic(), 3600.0
+        for worker in [*self.workers, *self.overdue]:
+            call = worker.call
+            if call is None:
+                continue
+            if worker.leading:
+                pause = 0.0
+                if now - call.started >= TICK:
+                    self._take_lead(worker, call)
+            if now >= call.deadline and not call.expired:
+                self._expire(worker, call)
+            pause = min(pause, call.deadline + STOP_GRACE * call.expired - now)
+        return pause
+
+    def _take_lead(self, worker: Worker, call: Call) -> None:
+        with self.lock:
+            if worker.leading and worker.call is call:
+                self._hand_over(worker, call.connection)
+
+    def _expire(self, worker: Worker, call: Call) -> None:
+        """Answer 504 for a call, and make it end; its worker serves no more."""
+        interrupt = self._interrupter()
+        with self.lock:
+            if worker.call is not call:
+                return
+            call.expired = True
+            self.workers.remove(worker)
+            self.overdue.append(worker)
+            if worker.leading:
+                self._hand_over(worker, call.connection)
+            else:
+                self._reinforce()
+            (call.cancel or (lambda: interrupt(worker.ident)))()
+        message = f"the call took longer than {self.timeout:g} seconds"
+        log(f"fob: {message}\n")
+        body = ENCODE(Refused(504, "timeout", message).reply).encode()
+        call.connection.answer(504, body, call.request, True)
+        self._settle(call.connection)
+
+    def _interrupter(self) -> Callable[[int | None], object]:
+        try:
+            import ctypes
+        except ImportError:  # a Python without it: the call ends by itself, or the process does
+            return lambda ident: None
+        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        return lambda ident: raise_in(ctypes.c_ulong(ident or 0), ctypes.py_object(Expired))
+
+    def _stuck(self) -> bool:
+        now = time.monotonic()
+        calls = [worker.call for worker in self.overdue]
+        return any(call and now >= call.deadline + STOP_GRACE for call in calls)
+
+    def _drain(self) -> int:
+        """Take no more, let the calls in hand end and be answered; the exit code."""
+        self.stopping = True
+        stuck = self._stuck()
+        self.epoll.unregister(self.listener)
+        self.listener.close()
+        for connection in list(self.connections.values()):
+            connection.stop_reading()
+        until = time.monotonic() + (STOP_GRACE if stuck else LAST_WORDS)
+        while self.connections and time.monotonic() < until:
+            self._look()
+            stuck = stuck or self._stuck()
+            if not stuck and any(worker.call for worker in [*self.workers, *self.overdue]):
+                until = time.monotonic() + LAST_WORDS
+            self._sleep(TICK)
+        return STUCK if stuck else 0
+
+    # the workers
+
+    def work(self, worker: Worker) -> None:
+        try:
+            while True:
+                self._wait_for_lead(worker)
+                self._lead(worker)
+        except Expired:
+            pass
+        except BaseException as error:  # noqa: BLE001 - a fault of ours: end, to be started anew
+            log(f"fob: the runner is broken\n{trace(error)}")
+            os._exit(BROKEN)
+        with self.lock:
+            self.overdue.remove(worker)
+
+    def _wait_for_lead(self, worker: Worker) -> None:
+        with self.lock:
+            self.waiting += 1
+        self.lead.acquire()
+        with self.lock:
+            self.waiting -= 1
+            worker.leading = True
+
+    def _lead(self, worker: Worker) -> None:
+        while worker.leading:
+            for fd, _ in self.epoll.poll(-1, 64):
+                if fd == self.listening_fd:
+                    self._accept()
+                else:
+                    self._serve(worker, fd)
+                if not worker.leading:
+                    break
+
+    def _hand_over(self, worker: Worker, connection: Connection) -> None:
+        """Give the lead to another worker; called with the lock held."""
+        worker.leading = False
+        self.epoll.unregister(connection.sock)
+        connection.mask = 0
+        self.lead.release()
+        self._reinforce()
+
+    def _reinforce(self) -> None:
+        """Start a worker if none is free and one more may be; called with the lock held."""
+        if self.waiting or len(self.workers) >= self.most:
+            return
+        worker = Worker(self)
+        self.workers.append(worker)
+        try:
+            worker.start()
+        except RuntimeError as error:  # no more threads here: those that are go on
+            self.workers.remove(worker)
+            log(f"fob: {error}\n")
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self.listener.accept()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._make_room()
+            return
+        if len(self.connections) >= self.connections_limit:
+            self._make_room()
+        connection = self.connections[sock.fileno()] = Connection(sock)
+        self._watch_for(connection, select.EPOLLIN)
+        if self.stopping:
+            connection.stop_reading()
+
+    def _make_room(self) -> None:
+        """Close the connection that has been idle for longest."""
+        with self.lock:
+            idle = [c for c in list(self.connections.values()) if c.mask]
+        if idle:
+            self._close(min(idle, key=lambda c: c.since))
+        else:  # it is the snippet that has all file descriptors
+            time.sleep(0.05)
+
+    def _watch_for(self, connection: Connection, mask: int) -> None:
+        if connection.mask == mask:
+            return
+        with self.lock:  # the leader must not see it before its mask is set
+            if connection.mask:
+                self.epoll.modify(connection.sock, mask)
+            else:
+                self.epoll.register(connection.sock, mask)
+            connection.mask = mask
+
+    def _close(self, connection: Connection) -> None:
+        with self.lock:
+            self.connections.pop(connection.sock.fileno(), None)
+            if connection.mask:
+                self.epoll.unregister(connection.sock)
+        connection.sock.close()
+
+    def _serve(self, worker: Worker, fd: int) -> None:
+        connection = self.connections.get(fd)
+        if connection is None:  # closed a moment ago
+            return
+        try:
+            alive = self._advance(worker, connection)
+        except OSError:
+            alive = False
+        if alive:
+            self._settle(connection)
+        else:
+            self._close(connection)
+
+    def _advance(self, worker: Worker, connection: Connection) -> bool:
+        """Go on with a connection: send or read, run what is complete; False when it is over."""
+        if connection.unsent:
+            connection.send(connection.unsent)
+            if connection.unsent:
+                return True
+        elif not connection.read():
+            return False
+        if connection.spill:
+            return connection.throw_away()
+        while not connection.unsent and not connection.closing:
+            try:
+                request = connection.next_request()
+            except Refused as refused:
+                connection.answer(refused.status, ENCODE(refused.reply).encode(), None, True)
+                break
+            if request is None:
+                break
+            self._call(worker, connection, request)
+        return True
+
+    def _settle(self, connection: Connection) -> None:
+        """Let the epoll watch for what comes next on it, or close it when all is said."""
+        try:
+            if connection.unsent:
+                self._watch_for(connection, select.EPOLLOUT)
+            elif not connection.closing:
+                self._watch_for(connection, select.EPOLLIN)
+            elif connection.spill:
+                connection.sock.shutdown(socket.SHUT_WR)
+                self._watch_for(connection, select.EPOLLIN)
+            else:
+                self._close(connection)
+        except OSError:
+            self._close(connection)
+
+    def _call(self, worker: Worker, connection: Connection, request: Request) -> None:
+        call = Call(connection, request, self.timeout)
+        if self.slow and worker.leading:
+            with self.lock:
+                self._hand_over(worker, connection)
+        worker.call = call
+        if self.dozing:
+            self._ring()
+        status, body = contextvars.Context().run(self.function.answer, call)
+        if self.forked:  # the snippet forked, and its child came back here
+            os._exit(0)
+        with self.lock:
+            worker.call = None
+            if call.expired:  # it has been answered, and the connection is no longer ours
+                raise Expired
+        self.slow = time.monotonic() - call.started > SLOW
+        connection.answer(status, body, request, self.stopping)
+        if not self.served_one:
+            self.served_one = True
+            self.marks.add("first_call")
+
+    def _ring(self) -> None:
+        try:
+            os.write(self.bell_button, b"!")
+        except BlockingIOError:  # it rings already
+            return
+
+
+# The start
+
+
+class Marks:
+    """The marks of this instance's timeline: to the engine's pipe, or a file in the sandbox."""
+
+    def __init__(self, fd: int | None, sandbox: str | None) -> None:
+        self.fd, self.sandbox = fd, sandbox
+
+    def add(self, name: str) -> None:
+        at_ns, seconds = time.monotonic_ns(), time.time()
+        utc = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        line = f"{at_ns} {utc}.{int(seconds % 1 * 1000):03d}Z {name}\n".encode()
+        try:
+            if self.fd is not None:
+                os.write(self.fd, line)
+            elif self.sandbox:
+                with open(os.path.join(self.sandbox, "timeline"), "ab", 0) as file:
+                    file.write(line)
+        except OSError:  # nobody reads them: no reason not to serve
+            pass
+
+
+USAGE = """what to serve, and where? By hand:
+  PORT0=8080 FOB_SNIPPET="$(cat f.py)" python3 -I -S runner.py"""
+
+
+def number(name: str, default: float, least: float) -> float:
+    text = os.environ.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not value >= least:
+        raise CannotStart(BAD_START, f"{name}={text!r} is not a number of at least {least:g}")
+    return value
+
+
+def inherited_fd(name: str) -> int | None:
+    """A file descriptor handed down, which neither the snippet nor its children get to see."""
+    text = os.environ.pop(name, "")
+    try:
+        if text:
+            os.set_inheritable(int(text), False)
+        return int(text) if text else None
+    except (ValueError, OSError, OverflowError):
+        raise CannotStart(BAD_START, f"{name}={text!r} is not an open file descriptor") from None
+
+
+def listen(fd: int | None) -> socket.socket:
+    """The socket handed down, or one bound to PORT0."""
+    port = int(number("PORT0", 0, 0))
+    host = "0.0.0.0" if "MESOS_TASK_ID" in os.environ else "127.0.0.1"
+    try:
+        if fd is not None:
+            return socket.socket(fileno=fd)
+        return socket.create_server((host, port), backlog=1024)
+    except (OSError, OverflowError) as error:
+        raise CannotStart(BAD_START, f"cannot listen on {fd or port}: {error}") from None
+
+
+def load(source: bytes) -> Function:
+    try:
+        return Function(Snippet(source), os.environ.get("FOB_ENTRY", ""))
+    except CannotStart:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever importing it may raise
+        log(trace(error))
+        kind = type(error).__name__
+        raise CannotStart(BAD_IMPORT, f"the snippet cannot be imported: {kind}") from None
+
+
+def serve() -> int:
+    """Load the snippet and serve it; the exit code."""
+    fd = inherited_fd("FOB_LISTEN_FD")
+    marks = Marks(inherited_fd("FOB_NOTIFY_FD"), os.environ.get("MESOS_SANDBOX"))
+    marks.add("runner_up")
+    source = globals().pop("SNIPPET", None) or os.environb.pop(b"FOB_SNIPPET", b"")
+    if not source or (fd is None and not os.environ.get("PORT0")):
+        raise CannotStart(BAD_START, USAGE)
+    timeout = number("FOB_TIMEOUT", 60, 0) or float("inf")
+    most = int(number("FOB_CONCURRENCY", 16, 1))
+    pid = os.getpid()
+    function = load(source)
+    if os.getpid() != pid:  # the snippet forked, and its child came back here
+        return 0
+    marks.add("imported")
+    listener = listen(fd)
+    host, port = listener.getsockname()[:2]
+    log(f"fob: {function.signature} on {host}:{port}\n")
+    return Server(listener, function, timeout, most, marks).run()
+
+
+def end(code: int) -> None:
+    """Leave, whatever threads the snippet has left behind."""
+    try:
+        if code != STUCK:
+            import atexit
+
+            atexit._run_exitfuncs()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: os._exit(0))  # until there is something to finish
+    sys.stdout = make_stdout()
+    sys.argv = [FILE]
+    try:
+        code = serve()
+    except CannotStart as error:
+        log(f"fob: {error}\n")
+        code = error.code
+    end(code)
+
+
+if __name__ == "__main__":
+    main()

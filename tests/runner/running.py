@@ -1,0 +1,111 @@
+"""A runner process as the tests see it: its port, its marks, its logs, its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+RUNNER = Path(__file__).parents[2] / "service" / "fob" / "runner.py"
+PATIENCE = 20.0  # seconds after which something that should happen has not
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def result(self) -> Any:
+        assert self.status == 200, self.body
+        return self.json["result"]
+
+    @property
+    def error(self) -> Any:
+        return self.json["error"]
+
+
+@dataclass
+class Runner:
+    """A started runner: its process, its port, the marks it has sent."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    notify: int
+    folder: Path
+    marks: list[str] = field(default_factory=list)
+
+    def wait_for(self, mark: str) -> bool:
+        """Read marks until `mark`; False when the process closes the pipe before."""
+        while mark not in self.marks:
+            text = os.read(self.notify, 4096).decode()
+            if not text:
+                return False
+            self.marks += [line.split(" ", 2)[2] for line in text.splitlines()]
+        return True
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def call(self, target: str = "/", body: Any = None, method: str = "", **headers: str) -> Answer:
+        """One call on a connection of its own; a body that is not bytes is sent as JSON."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            names.setdefault("Content-Type", "application/json")
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request(method or ("GET" if body is None else "POST"), target, body, names)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def raw(self, data: bytes) -> bytes:
+        """Send `data`, say that no more comes, and read all there is."""
+        with self.connect() as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            return read_all(sock)
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        return self.process.wait(PATIENCE)
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything until the other side closes, or resets."""
+    data = b""
+    while True:
+        try:
+            more = sock.recv(65536)
+        except ConnectionResetError:
+            return data
+        if not more:
+            return data
+        data += more
+
+
+Start = Callable[..., Runner]
+Command = Callable[..., list[str]]
