@@ -46,6 +46,12 @@ async def ensure(settings: Settings) -> Link:
     return await _found(folder)
 
 
+async def find(settings: Settings) -> Link | None:
+    """The engine that runs for `settings.home`; None when none does."""
+    folder = settings.home_folder / "engine"
+    return await _found(folder) if folder.exists() and _held(folder) else None
+
+
 async def ended(link: Link) -> None:
     """Return when the engine's process has ended."""
     loop = asyncio.get_running_loop()

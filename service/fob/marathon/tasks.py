@@ -7,6 +7,7 @@ ended task stays ended.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ GROUP = "/fob-aviary"
 # Marathon adds a listener a moment after it has answered; its first event proves that it did
 ATTACH_GRACE = 0.2
 ENDED_KEPT = 1000
+FAILURES_KEPT = 10  # of each app
 
 
 @dataclass
@@ -31,7 +33,12 @@ class _App:
     # of an app not described yet we assume what every function has: one health check
     checks: int = 1
     tasks: dict[str, Task] = field(default_factory=dict)
-    failure: dict[str, Any] | None = None
+    failures: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
+
+    def failed(self, failure: dict[str, Any]) -> None:
+        """Note a failure, once: an event and a list may both tell of it."""
+        if failure.get("taskId") not in {known.get("taskId") for known in self.failures}:
+            self.failures.append(failure)
 
 
 class Tasks:
@@ -72,10 +79,11 @@ class Tasks:
         app = self._apps.get(app_id)
         return list(app.tasks.values()) if app else []
 
-    def failure(self, app_id: str) -> dict[str, Any] | None:
-        """The app's last failure in the form of Marathon's `lastTaskFailure`, if there was one."""
+    def failures(self, app_id: str) -> list[dict[str, Any]]:
+        """The app's last failures seen, oldest first, in the form of Marathon's
+        `lastTaskFailure`."""
         app = self._apps.get(app_id)
-        return app.failure if app else None
+        return list(app.failures) if app else []
 
     def know(self, app: dict[str, Any]) -> None:
         """Take the app, as Marathon answered it, into the table (its health checks matter)."""
@@ -163,12 +171,10 @@ class Tasks:
         for task in tasks:
             # Mesos may find a lost task again; one that ended since will end again by its event
             self._ended.pop(task.id, None)
-        failures = [f for f in (known.failure, app.get("lastTaskFailure")) if f]
-        return _App(
-            checks_of(app),
-            {task.id: task for task in tasks},
-            max(failures, key=lambda f: str(f.get("timestamp")), default=None),
-        )
+        described = _App(checks_of(app), {task.id: task for task in tasks}, known.failures)
+        if app.get("lastTaskFailure"):
+            described.failed(app["lastTaskFailure"])
+        return described
 
     def _apply(self, event: Event) -> None:
         app_id = event.data.get("appId") or event.data.get("runSpecId")
@@ -204,7 +210,7 @@ class Tasks:
         app = self._apps.setdefault(app_id, _App())
         app.tasks.pop(id_, None)
         if state != "TASK_KILLED":  # who was asked to stop has not failed
-            app.failure = _failure(update)
+            app.failed(_failure(update))
         return not again
 
     def _instance_health(self, app_id: str, event: dict[str, Any]) -> bool:
@@ -228,7 +234,7 @@ class Tasks:
     def _unhealthy_kill(self, app_id: str, event: dict[str, Any]) -> bool:
         app = self._apps.setdefault(app_id, _App())
         reason = event.get("reason") or "its health check failed"
-        app.failure = _failure({**event, "taskStatus": "TASK_KILLED", "message": reason})
+        app.failed(_failure({**event, "taskStatus": "TASK_KILLED", "message": reason}))
         return True
 
     def _terminated(self, app_id: str, event: dict[str, Any]) -> bool:

@@ -1,0 +1,227 @@
+"""Snippet to Marathon app and back: the app definition carries the function whole.
+
+The runner and the snippet travel compressed in one environment value that the command decodes, so
+Marathon's replicated store is the function's durable home.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fob.errors import FobError, NotFound, TooLarge
+from fob.options import Options
+
+GROUP = "/fob-aviary"
+
+# Linux takes 128 KiB in one environment string; the rest is room for what Marathon adds
+ENCODED_BYTES = 96 * 1024
+# above this there is no point in compressing
+SNIPPET_BYTES = 256 * 1024
+
+_RUNNER = Path(__file__).with_name("runner.py")
+_PARTS = Path(__file__).with_name("parts")
+_PARTS_LINE = b"PARTS: dict[str, str] = {}"
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_COMMAND = (
+    "exec python3 -I -S -c 'import os,zlib,binascii;"
+    'r,_,s=zlib.decompress(binascii.a2b_base64(os.environ.pop("FOB_FUNCTION"))).partition(b"\\0");'
+    'exec(compile(r,"runner.py","exec"),{"__name__":"__main__","SNIPPET":s})\''
+)
+CONTAINER_PORT = 8080
+# an unpacked function is the runner and a snippet; what is larger is not of our making
+_UNPACKED_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where functions run on a remote Marathon: container image and resource roles, or neither."""
+
+    image: str = ""
+    roles: tuple[str, ...] = ()
+
+
+def app_id(id_: str) -> str:
+    """Marathon's name for the function; raises `NotFound` when `id_` cannot be a function's."""
+    if not _ID.fullmatch(id_):
+        raise NotFound(
+            f"{id_[:50]!r} is not a function id; POST /api/gen answers one,"
+            " GET /api/functions lists them",
+            code="not_an_id",
+        )
+    return f"{GROUP}/{id_}"
+
+
+def function_id(app: Mapping[str, Any]) -> str:
+    """The function's id, from its app."""
+    return str(app["id"]).rpartition("/")[2]
+
+
+def is_function(app: Mapping[str, Any]) -> bool:
+    """Whether fob made this app; those of others are never touched."""
+    parent, _, last = str(app.get("id", "")).rpartition("/")
+    labels = app.get("labels") or {}
+    return parent == GROUP and bool(_ID.fullmatch(last)) and labels.get("FOB") == "function"
+
+
+def app(
+    id_: str, snippet: bytes, options: Options, created: str, placement: Placement
+) -> dict[str, Any]:
+    """The definition to POST: one that every Marathon from 0.15 to 1.11 takes.
+
+    `created` is UTC as `timeline.utc_now` writes it. Raises `TooLarge` when runner and snippet do
+    not fit into an environment value.
+    """
+    definition: dict[str, Any] = {
+        "id": app_id(id_),
+        "cmd": _COMMAND,
+        "cpus": options.cpus,
+        "mem": options.mem,
+        "disk": 0,
+        "instances": options.instances,
+        "env": _env(snippet, options),
+        "labels": _labels(snippet, options, created),
+        "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "http"}],
+        "requirePorts": False,
+        "healthChecks": [_HEALTH_CHECK],
+        "upgradeStrategy": {"minimumHealthCapacity": 0, "maximumOverCapacity": 0},
+        "backoffSeconds": 1,
+        "backoffFactor": 1.15,
+        "maxLaunchDelaySeconds": 60,
+    }
+    return definition | _placed(placement)
+
+
+_HEALTH_CHECK = {
+    "protocol": "TCP",
+    "portIndex": 0,
+    "gracePeriodSeconds": 30,
+    "intervalSeconds": 5,
+    "timeoutSeconds": 5,
+    "maxConsecutiveFailures": 3,
+}
+
+
+def _placed(placement: Placement) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    if placement.roles:
+        keys["acceptedResourceRoles"] = list(placement.roles)
+    if placement.image:
+        port = {"containerPort": CONTAINER_PORT, "hostPort": 0}
+        docker = {"image": placement.image, "network": "BRIDGE", "portMappings": [port]}
+        keys["container"] = {"type": "DOCKER", "docker": docker}
+        keys["cmd"] = f"PORT0={CONTAINER_PORT} {_COMMAND}"
+    return keys
+
+
+def _labels(snippet: bytes, options: Options, created: str) -> dict[str, str]:
+    labels = {
+        "FOB": "function",
+        "FOB_SHA256": sha256(snippet),
+        "FOB_CREATED": created,
+        "FOB_ACTIVATION": "always",
+    }
+    return labels | ({"FOB_NAME": options.name} if options.name else {})
+
+
+def _env(snippet: bytes, options: Options) -> dict[str, str]:
+    ours = {
+        "FOB_FUNCTION": _packed(snippet),
+        "FOB_TIMEOUT": f"{options.timeout:g}",
+        "FOB_CONCURRENCY": str(options.concurrency),
+    }
+    if options.entry:
+        ours["FOB_ENTRY"] = options.entry
+    return {**options.env, **ours}
+
+
+def _runner() -> bytes:
+    """The runner's source with that of its parts, in the one line that is there for them."""
+    parts = {file.stem: file.read_text() for file in sorted(_PARTS.glob("[!_]*.py"))}
+    line = _PARTS_LINE[:-2] + ascii(parts).encode()
+    return _RUNNER.read_bytes().replace(_PARTS_LINE, line)
+
+
+def _packed(snippet: bytes) -> str:
+    packed = zlib.compress(_runner() + b"\0" + snippet, level=9)
+    value = base64.b64encode(packed).decode()
+    if len(value) > ENCODED_BYTES:
+        raise TooLarge(
+            f"The file is too large to travel inside its app: packed with the runner it has"
+            f" {len(value)} bytes, and {ENCODED_BYTES} is the most. Make it smaller",
+            details={"bytes": len(value), "limit": ENCODED_BYTES},
+        )
+    return value
+
+
+def snippet_of(app: Mapping[str, Any]) -> bytes:
+    """The file, byte for byte, out of its app; raises `FobError` when it is not in there whole."""
+    unpacker = zlib.decompressobj()
+    try:
+        packed = base64.b64decode(app["env"]["FOB_FUNCTION"], validate=True)
+        unpacked = unpacker.decompress(packed, _UNPACKED_BYTES)
+    except (KeyError, TypeError, binascii.Error, zlib.error) as error:
+        raise _damaged(app) from error
+    _, found, snippet = unpacked.partition(b"\0")
+    if not found or not unpacker.eof or sha256(snippet) != app["labels"].get("FOB_SHA256"):
+        raise _damaged(app)
+    return snippet
+
+
+def _damaged(app: Mapping[str, Any]) -> FobError:
+    return FobError(
+        f"The app {app['id']} does not hold its function whole: somebody changed it."
+        " Register the file anew",
+        code="damaged",
+    )
+
+
+def sha256(snippet: bytes) -> str:
+    return hashlib.sha256(snippet).hexdigest()
+
+
+def settings_of(app: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for at registration or later, out of the app; of the user's environment
+    only the names, for the values may be secrets."""
+    env = app.get("env") or {}
+    return {
+        "name": (app.get("labels") or {}).get("FOB_NAME", ""),
+        "entry": env.get("FOB_ENTRY"),
+        "cpus": app.get("cpus"),
+        "mem": app.get("mem"),
+        "instances": app.get("instances"),
+        "timeout": timeout_of(app),
+        "concurrency": int(env.get("FOB_CONCURRENCY", Options.concurrency)),
+        "env": sorted(name for name in env if not name.startswith("FOB_")),
+    }
+
+
+def timeout_of(app: Mapping[str, Any]) -> float:
+    """Seconds a call to this function may take."""
+    return float((app.get("env") or {}).get("FOB_TIMEOUT", Options.timeout))
+
+
+def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The body to PUT so that the app gets `values` (as `options.from_change` gives them).
+
+    Marathon merges the top level only, so a changed env or label goes with all the others.
+    """
+    body = {key: values[key] for key in ("cpus", "mem", "instances") if key in values}
+    env = dict(app.get("env") or {})
+    for key, name in (("timeout", "FOB_TIMEOUT"), ("concurrency", "FOB_CONCURRENCY")):
+        if key in values:
+            env[name] = f"{values[key]:g}"
+    for name, value in values.get("env", {}).items():
+        env.pop(name, None)
+        if value is not None:
+            env[name] = value
+    if env != (app.get("env") or {}):
+        body["env"] = env
+    if "name" in values:
+        body["labels"] = {**app["labels"], "FOB_NAME": values["name"]}
+    return body

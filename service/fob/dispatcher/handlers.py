@@ -1,0 +1,171 @@
+"""The handlers: parse the request, call the verb, answer."""
+
+import json
+import re
+
+from tornado.httputil import HTTPHeaders
+from tornado.iostream import StreamClosedError
+
+from fob import appdef, logs, options
+from fob.dispatcher.base import Base
+from fob.errors import BadRequest, FobError, NotFound, UnsupportedMedia
+
+LONGEST_WAIT = 300.0
+
+_ANY = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_NO_PYTHON = re.compile(
+    r"(multipart|image|audio|video|font|model)/.*"
+    r"|application/(zip|gzip|x-gzip|x-tar|x-bzip2|x-xz|zstd|pdf|xml|wasm|java-archive|x-sh)"
+)
+
+
+class Stats(Base):
+    def get(self) -> None:
+        self.write({"status": "fob up"})
+
+    head = get
+
+
+class Gen(Base):
+    body_limit = appdef.SNIPPET_BYTES
+    token_for = _ANY
+
+    def admit(self) -> None:
+        check_kind(self.request.headers)
+        super().admit()
+
+    async def post(self) -> None:
+        wanted = options.from_query(self.query())
+        body = self.content()
+        try:
+            self.new_id = await self.functions.register(body, wanted, self.received)
+        except BadRequest as error:
+            raise self._explained(error) from error
+        if self.gone:
+            # nobody was told the id, so nobody could ever use it or remove it
+            await self.functions.remove(self.new_id)
+        else:
+            self.write({"id": self.new_id})
+
+    def _explained(self, error: BadRequest) -> BadRequest:
+        """Say so when curl's -d, which removes line ends, is why it is no Python."""
+        kind = self.request.headers.get("Content-Type", "")
+        if error.code == "syntax_error" and "urlencoded" in kind and b"\n" not in self._chunks:
+            error.message += ". curl -d removes line ends: use --data-binary"
+        return error
+
+
+def check_kind(headers: HTTPHeaders) -> None:
+    """Raise `UnsupportedMedia` for what certainly is no Python file.
+
+    HTTPie says JSON of any file and curl calls it a form, so all else is let through.
+    """
+    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if _NO_PYTHON.fullmatch(kind):
+        raise UnsupportedMedia(
+            f"{kind} is not a Python file; send the file itself as the body,"
+            " such as curl --data-binary @FILE or http POST URL < FILE"
+        )
+    encoding = headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMedia(f"The body is encoded as {encoding[:50]}; send the file as it is")
+
+
+class Meta(Base):
+    async def get(self, id_: str) -> None:
+        wait = seconds(self.query("wait").get("wait", ["0"])[-1])
+        host, port = await self.functions.endpoint(id_, wait)
+        self.write({"host": host, "port": port})
+
+    head = get
+
+
+def seconds(text: str) -> float:
+    """A waiting time from a query."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= LONGEST_WAIT:
+        raise BadRequest(
+            f"wait={text[:50]!r} is not a number of seconds from 0 to {LONGEST_WAIT:g}",
+            code="bad_option",
+        )
+    return value
+
+
+class Listing(Base):
+    async def get(self) -> None:
+        self.write({"functions": await self.functions.summaries()})
+
+    head = get
+
+
+class Function(Base):
+    token_for = frozenset({"PATCH", "DELETE"})
+
+    async def get(self, id_: str) -> None:
+        self.write(await self.functions.details(id_))
+
+    head = get
+
+    async def patch(self, id_: str) -> None:
+        try:
+            wanted = json.loads(self.content())
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"The body is not JSON: {error}") from error
+        self.write(await self.functions.change(id_, options.from_change(wanted)))
+
+    async def delete(self, id_: str) -> None:
+        await self.functions.remove(id_)
+        self.write({"id": id_})
+
+
+class Code(Base):
+    token_for = frozenset({"GET", "HEAD"})
+
+    async def get(self, id_: str) -> None:
+        content = await self.functions.source(id_)
+        self.set_header("Content-Type", "text/x-python")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.write(content)
+
+    head = get
+
+
+class Logs(Base):
+    token_for = frozenset({"GET", "HEAD"})
+
+    async def get(self, id_: str) -> None:
+        wanted = logs.wanted(self.query(*logs.KEYS))
+        reader = self.functions.logs(id_, wanted)
+        text = await reader.start()
+        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.write(text)
+        if wanted.follow and self.request.method != "HEAD":
+            # it may go on for ever, so a stop does not wait for it
+            self.in_hand.end(self)
+            await self._follow(reader)
+
+    head = get
+
+    async def _follow(self, reader: logs.Reader) -> None:
+        try:
+            await self.flush()
+            while not (self.gone or self.in_hand.stopping.is_set()):
+                if text := await reader.more():
+                    self.write(text)
+                    await self.flush()
+        except FobError as error:
+            self.write(f"==> {error.message} <==\n")
+        except StreamClosedError:
+            self.gone = True
+
+
+class Unknown(Base):
+    """Every path that is no route."""
+
+    def admit(self) -> None:
+        super().admit()
+        raise NotFound(f"There is nothing at {self.request.path[:200]}; docs/api.md has the routes")

@@ -1,0 +1,31 @@
+"""The requests being answered, so that a stop can wait for them."""
+
+import asyncio
+import contextlib
+
+
+class InHand:
+    """Requests begun and not ended; `stopping` is set once no new ones are wanted."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self._requests: set[object] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def begin(self, request: object) -> None:
+        self._requests.add(request)
+        self._none.clear()
+
+    def end(self, request: object) -> None:
+        """Idempotent: a request may end twice, answered and then disconnected."""
+        self._requests.discard(request)
+        if not self._requests:
+            self._none.set()
+
+    async def stop(self, grace: float) -> int:
+        """Wait up to `grace` seconds until all have ended; answers how many have not."""
+        self.stopping.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none.wait(), grace)
+        return len(self._requests)

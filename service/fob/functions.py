@@ -1,0 +1,318 @@
+"""The verbs of the platform: register, find, list, describe, change, remove.
+
+Knows Marathon, the table of tasks, the store and the app definition; nothing of HTTP requests.
+"""
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import logging
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fob import appdef, logs, source, timeline
+from fob.appdef import Placement
+from fob.errors import AppNotFound, FobError, MarathonError, NotFound
+from fob.marathon.client import Marathon
+from fob.marathon.tasks import Task, Tasks, tasks_of
+from fob.options import Options
+from fob.snippets import Record, Snippets
+from fob.status import Status, status, told
+from fob.timeline import Mark
+
+log = logging.getLogger(__name__)
+
+# events get lost; while somebody waits, Marathon itself is asked this often (seconds)
+ASK_AGAIN = 5.0
+
+
+class Functions:
+    """What can be done with functions. Ids are uuid4 texts; every method raises `FobError`s."""
+
+    def __init__(
+        self, marathon: Marathon, tasks: Tasks, snippets: Snippets, placement: Placement
+    ) -> None:
+        self._marathon = marathon
+        self._tasks = tasks
+        self._snippets = snippets
+        self._placement = placement
+        self._in_hand: set[str] = set()
+        self._turn = itertools.count()
+        # apps known to be ours: app id -> task version -> seconds a call may take
+        self._ours: dict[str, dict[str, float]] = {}
+
+    async def register(self, body: bytes, options: Options, received: Mark) -> str:
+        """Make a function of the file `body`; answers its id once store and Marathon have it.
+
+        When anything fails, nothing is left on either side, or (when Marathon does not even say
+        whether it has the app) a pending record that `settle` clears up.
+        """
+        id_ = str(uuid.uuid4())
+        created = timeline.utc_now()
+        app = await asyncio.to_thread(_definition, id_, body, options, created, self._placement)
+        self._in_hand.add(id_)
+        try:
+            await self._register(id_, app, Record(body, options.name, created), received)
+        finally:
+            self._in_hand.discard(id_)
+        return id_
+
+    async def _register(
+        self, id_: str, app: dict[str, Any], record: Record, received: Mark
+    ) -> None:
+        await asyncio.to_thread(self._snippets.put, id_, record)
+        marks = [received, timeline.now("stored"), timeline.now("posted")]
+        try:
+            made = await self._marathon.create(app)
+        except FobError as error:
+            if error.code != "marathon_unsure":
+                await asyncio.to_thread(self._snippets.remove, id_)
+            raise
+        marks.append(timeline.now("accepted"))
+        try:
+            await asyncio.to_thread(self._confirm, id_, marks)
+        except FobError:
+            await self._undo(id_)
+            raise
+        self._ours[app["id"]] = {str(made.get("version")): appdef.timeout_of(app)}
+
+    def _confirm(self, id_: str, marks: list[Mark]) -> None:
+        self._snippets.mark(id_, *marks)
+        self._snippets.confirm(id_)
+
+    async def settle(self) -> None:
+        """Undo registrations that nobody was told of: a crash, or a Marathon that kept silent."""
+        for id_ in await asyncio.to_thread(self._snippets.pending):
+            if id_ not in self._in_hand:
+                await self._undo(id_)
+                log.info("removed %s, whose registration did not finish", id_)
+
+    async def _undo(self, id_: str) -> None:
+        with contextlib.suppress(AppNotFound):
+            await self._marathon.delete(appdef.app_id(id_))
+        await asyncio.to_thread(self._snippets.remove, id_)
+
+    async def ready(self, id_: str, wait: float = 0) -> list[Task]:
+        """The instances that answer, at least one.
+
+        Waits up to `wait` seconds for the first; raises `NotReady` with the state and Marathon's
+        reason after that, or at once when waiting alone will not help.
+        """
+        app_id = appdef.app_id(id_)
+        deadline = asyncio.get_running_loop().time() + wait
+        while True:
+            known = self._known(app_id)
+            if known and self._tasks.fresh:
+                return known
+            # listen first, ask then: a change in between is not missed
+            change = self._tasks.changed(app_id, ASK_AGAIN)
+            try:
+                left = deadline - asyncio.get_running_loop().time()
+                if ready := await self._ask(id_, known, left > 0):
+                    return ready
+                await asyncio.wait({change}, timeout=left)
+            finally:
+                change.cancel()
+
+    def _known(self, app_id: str) -> list[Task]:
+        """What the table has, of an app that is known to be ours."""
+        return _ready(self._tasks.of(app_id)) if app_id in self._ours else []
+
+    async def _ask(self, id_: str, known: list[Task], patient: bool) -> list[Task]:
+        """What Marathon has; `known` while it does not answer, for old news is better than none.
+
+        Nothing means that it is worth to wait; raises `NotReady` when it is not, or nobody will.
+        """
+        try:
+            app = await self._read(id_)
+        except MarathonError:
+            if known:
+                return known
+            raise
+        ready = _ready(tasks_of(app))
+        if not ready:
+            now = await self._status(app)
+            if now.final or not patient:
+                raise now.not_ready(id_)
+        return ready
+
+    async def endpoint(self, id_: str, wait: float = 0) -> tuple[str, int]:
+        """Host and port of an instance that answers, of several each in its turn; see `ready`."""
+        ready = await self.ready(id_, wait)
+        return address(ready[next(self._turn) % len(ready)])
+
+    async def timeout(self, task: Task) -> float:
+        """Seconds that a call to this instance may take."""
+        known = self._ours.setdefault(task.app_id, {})
+        if task.version not in known:
+            app = await self._read(task.app_id.rpartition("/")[2])
+            known[task.version] = appdef.timeout_of(app)
+        return known[task.version]
+
+    async def summaries(self) -> list[dict[str, Any]]:
+        """A summary of every function, oldest first."""
+        apps, queue = await asyncio.gather(self._marathon.apps(), self._marathon.queue())
+        found = [
+            _summary(app, status(app, len(_ready(tasks_of(app))), queue))
+            for app in apps
+            if appdef.is_function(app)
+        ]
+        return sorted(found, key=lambda summary: (summary["created"], summary["id"]))
+
+    async def details(self, id_: str) -> dict[str, Any]:
+        """Everything there is to know: state, settings, instances, timelines, last failure."""
+        app = await self._read(id_)
+        now, marks, instances, failures = await asyncio.gather(
+            self._status(app),
+            asyncio.to_thread(self._snippets.marks, id_),
+            asyncio.gather(*(self._instance(task) for task in tasks_of(app))),
+            asyncio.gather(*(self._failure(app, one) for one in self._failures(app))),
+        )
+        return _summary(app, now) | {
+            "settings": appdef.settings_of(app),
+            "timeline": [mark.json() for mark in marks],
+            "instances": instances,
+            "failures": failures,
+        }
+
+    async def change(self, id_: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Change settings (as `options.from_change` gives them); answers the new details.
+
+        Goes ahead even when a deployment of the function is under way, for that may be stuck.
+        """
+        app = await self._read(id_)
+        await self._marathon.update(app["id"], appdef.change(app, values), force=True)
+        self._ours.pop(app["id"], None)
+        return await self.details(id_)
+
+    async def remove(self, id_: str) -> None:
+        """Remove the function here and at Marathon; `NotFound` when neither has it."""
+        app_id = appdef.app_id(id_)
+        missing: NotFound | None = None
+        try:
+            await self._read(id_)
+            await self._marathon.delete(app_id)
+        except NotFound as error:
+            missing = error
+        self._ours.pop(app_id, None)
+        stored = await asyncio.to_thread(self._snippets.remove, id_)
+        if missing and not stored:
+            raise missing
+
+    async def source(self, id_: str) -> bytes:
+        """The file, byte for byte: from the store, or else out of the app."""
+        appdef.app_id(id_)
+        try:
+            return (await asyncio.to_thread(self._snippets.get, id_)).content
+        except NotFound:
+            return appdef.snippet_of(await self._read(id_))
+
+    def logs(self, id_: str, wanted: logs.Wanted) -> logs.Reader:
+        """A reader of what the function's instances print."""
+        changed = functools.partial(self._tasks.changed, appdef.app_id(id_))
+        instances = functools.partial(self._instances, id_, wanted.task)
+        return logs.Reader(self._marathon.read_file, instances, changed, wanted)
+
+    async def _instances(self, id_: str, wanted: str) -> list[Task]:
+        """The instances whose logs matter: the one `wanted`; else those there are, and while none
+        answers also the one that failed last."""
+        app = await self._read(id_)
+        tasks = tasks_of(app)
+        failed = _failed(app)
+        if wanted:
+            return [task for task in [*failed, *tasks] if task.id == wanted]
+        return tasks if _ready(tasks) else [*failed, *tasks]
+
+    async def _read(self, id_: str) -> dict[str, Any]:
+        """Marathon's word on the function's app; raises `NotFound` unless it is one of ours."""
+        app_id = appdef.app_id(id_)
+        try:
+            app = await self._marathon.app(app_id)
+        except AppNotFound as error:
+            self._ours.pop(app_id, None)
+            raise _unknown(id_) from error
+        if not appdef.is_function(app):
+            raise _unknown(id_)
+        self._ours.setdefault(app_id, {})
+        return app
+
+    async def _status(self, app: dict[str, Any]) -> Status:
+        tasks = tasks_of(app)
+        queue = [] if tasks else await self._marathon.queue()
+        return status(app, len(_ready(tasks)), queue)
+
+    async def _instance(self, task: Task) -> dict[str, Any]:
+        return {
+            "task": task.id,
+            "host": task.host,
+            "port": task.ports[0] if task.ports else None,
+            "state": task.state,
+            "ready": task.ready,
+            "staged_at": task.staged_at,
+            "started_at": task.started_at,
+            "timeline": await self._timeline(task),
+        }
+
+    def _failures(self, app: dict[str, Any]) -> list[dict[str, Any]]:
+        """The last failures as far as they are known, oldest first, in Marathon's form."""
+        last = app.get("lastTaskFailure")
+        return self._tasks.failures(app["id"]) or ([last] if last else [])
+
+    async def _failure(self, app: dict[str, Any], failure: dict[str, Any]) -> dict[str, Any]:
+        return told(failure) | {"timeline": await self._timeline(_ended(app["id"], failure))}
+
+    async def _timeline(self, task: Task) -> list[dict[str, Any]]:
+        """The marks an instance left in its sandbox; none when that cannot be read."""
+        try:
+            text, _ = await self._marathon.read_file(task, "timeline", 0, 16 * 1024)
+        except FobError:
+            return []
+        return [mark.json() for mark in timeline.parse(text)]
+
+
+def address(task: Task) -> tuple[str, int]:
+    """Host and port where the instance answers."""
+    if task.ports:
+        return task.host, task.ports[0]
+    # a container on a network of its own: its address, and the port its command was given
+    return task.ip_addresses[0], appdef.CONTAINER_PORT
+
+
+def _definition(
+    id_: str, body: bytes, options: Options, created: str, placement: Placement
+) -> dict[str, Any]:
+    source.check(body, options.entry)
+    return appdef.app(id_, body, options, created, placement)
+
+
+def _ready(tasks: Iterable[Task]) -> list[Task]:
+    return [task for task in tasks if task.ready and (task.ports or task.ip_addresses)]
+
+
+def _failed(app: dict[str, Any]) -> list[Task]:
+    """The instance that failed last, as far as Marathon remembers it."""
+    last = app.get("lastTaskFailure")
+    return [_ended(app["id"], last)] if last and last.get("taskId") else []
+
+
+def _ended(app_id: str, failure: dict[str, Any]) -> Task:
+    """The instance that a failure tells of."""
+    return Task.from_json({**failure, "id": failure.get("taskId") or "", "appId": app_id}, 0)
+
+
+def _summary(app: dict[str, Any], now: Status) -> dict[str, Any]:
+    return {
+        "id": appdef.function_id(app),
+        "name": app["labels"].get("FOB_NAME", ""),
+        "created": app["labels"].get("FOB_CREATED", ""),
+        "sha256": app["labels"].get("FOB_SHA256", ""),
+        "instances_wanted": app.get("instances"),
+        "instances_ready": len(_ready(tasks_of(app))),
+        **now.json(),
+    }
+
+
+def _unknown(id_: str) -> NotFound:
+    return NotFound(f"There is no function {id_}; GET /api/functions lists those there are")

@@ -1,0 +1,143 @@
+"""A dispatcher in a thread of its own, on a fake Marathon, asked over real sockets."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from fake_marathon import FakeMarathon
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+
+from fob.appdef import Placement
+from fob.dispatcher.calls import Calls
+from fob.dispatcher.guard import Guard
+from fob.dispatcher.inhand import InHand
+from fob.dispatcher.routes import application
+from fob.functions import Functions
+from fob.marathon import Marathon, Tasks
+from fob.snippets import Snippets
+
+T = TypeVar("T")
+SAMPLE = b'def call_me():\n    print("Hello serverless world!")\n'
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class House:
+    """Dispatcher and Marathon; `on_loop` and `run` reach into their thread."""
+
+    def __init__(self, folder: Path, token: str = "", read_timeout: float = 15.0) -> None:
+        self.folder = folder
+        self._token = token
+        self._read_timeout = read_timeout
+        self._loop = asyncio.new_event_loop()
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.run(self._open())
+        self._session = requests.Session()
+
+    async def _open(self) -> None:
+        self.marathon = FakeMarathon()
+        sock, port = bind_unused_port()
+        self._fake = HTTPServer(self.marathon.application())
+        self._fake.add_socket(sock)
+        url = f"http://127.0.0.1:{port}/service/marathon"
+        self.client = Marathon(url, read_timeout=self._read_timeout)
+        self.tasks = Tasks(self.client)
+        self.snippets = Snippets(self.folder)
+        self.functions = Functions(self.client, self.tasks, self.snippets, Placement())
+        guard, self.in_hand = Guard("127.0.0.1", self._token), InHand()
+        self.calls = Calls(self.functions, guard, self.in_hand)
+        self.server = HTTPServer(application(self.functions, guard, self.in_hand, self.calls))
+        sock, self.port = bind_unused_port()
+        self.server.add_socket(sock)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.tasks.start()
+
+    def close(self) -> None:
+        self._session.close()
+        self.run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self.marathon.close()
+        self.server.stop()
+        self.calls.close()
+        await self.tasks.stop()
+        await self.client.close()
+        await self.server.close_all_connections()
+        self._fake.stop()
+        await self._fake.close_all_connections()
+        for server in self._servers:
+            server.close()
+        for task in self._connections:
+            task.cancel()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    def on_loop(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
+        async def calling() -> T:
+            return call(*args, **options)
+
+        return self.run(calling())
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        return self._session.request(method, self.url + path, timeout=30, **options)
+
+    def error(self, method: str, path: str, **options: Any) -> tuple[int, str]:
+        """Status and code of an answer that must be an error in the one shape."""
+        answer = self.ask(method, path, **options)
+        assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
+        assert list(answer.json()) == ["error"]
+        assert sorted(answer.json()["error"]) == ["code", "details", "message"]
+        return answer.status_code, answer.json()["error"]["code"]
+
+    def gen(self, body: bytes = SAMPLE, query: str = "") -> str:
+        answer = self.ask("POST", f"/api/gen{query}", data=body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    def app(self, id_: str) -> dict[str, Any]:
+        return self.marathon.apps[f"/fob-aviary/{id_}"]
+
+    def place(self, id_: str, port: int, **options: Any) -> None:
+        self.on_loop(self.marathon.place, f"/fob-aviary/{id_}", port, **options)
+
+    def fail(self, id_: str, message: str) -> None:
+        self.on_loop(self.marathon.fail, f"/fob-aviary/{id_}", message)
+
+    def listen(self, serve: Serve) -> int:
+        """Serve connections with `serve`; the port."""
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._connections.add(task := asyncio.current_task())  # type: ignore[arg-type]
+            try:
+                await serve(reader, writer)
+            finally:
+                self._connections.discard(task)  # type: ignore[arg-type]
+                writer.close()
+
+        server = self.run(asyncio.start_server(connected, "127.0.0.1", 0))
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def function(self, serve: Serve, query: str = "") -> str:
+        """Register a function that answers with `serve`; its id."""
+        id_ = self.gen(query=query)
+        self.place(id_, self.listen(serve))
+        return id_
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())

@@ -1,0 +1,26 @@
+import re
+
+import live
+from fob.options import Options
+
+PAGE = (live.ROOT / "docs" / "api.md").read_text()
+# what ends the process or is settled inside is never an answer
+NEVER_ANSWERED = {"bad_setting", "app_exists"}
+
+
+def test_every_error_code_is_in_the_table():
+    sources = [
+        path.read_text()
+        for path in (live.SERVICE / "fob").rglob("*.py")
+        if path.name not in ("runner.py", "config.py") and not {"engine", "cli"} & set(path.parts)
+    ]
+    codes = set(re.findall(r'code ?= ?(?:\d+, )?"([a-z_]+)"', "\n".join(sources)))
+    codes |= set(re.findall(r'"(marathon_[a-z]+)"', "\n".join(sources)))
+    assert {"empty_body", "too_large", "marathon_unsure", "marathon_forbidden"} <= codes
+    table = PAGE.partition("## Errors")[2]
+    assert {code for code in codes if f"`{code}`" not in table} <= NEVER_ANSWERED
+
+
+def test_every_option_is_in_the_table():
+    names = [name for name in Options.__dataclass_fields__ if name != "env"]
+    assert [name for name in names if f"| `{name}` |" not in PAGE] == []

@@ -1,0 +1,255 @@
+import os
+import threading
+import time
+
+import pytest
+import requests
+from house import SAMPLE, House
+
+import live
+from fob.errors import StorageFailed
+from fob.snippets import Record
+
+ID = "11111111-86e3-4966-9060-cf01eef59426"
+
+
+def not_ready(house: House, id_: str, query: str = "") -> requests.Response:
+    answer = house.ask("GET", f"/api/meta/{id_}{query}")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "not_ready"
+    return answer
+
+
+def test_a_refused_registration_leaves_nothing_and_tells_marathons_words(house):
+    words = {"message": "Object is not valid", "details": [{"path": "/cpus", "errors": ["no"]}]}
+    house.marathon.answers["POST /v2/apps"] = (422, words)
+    answer = house.ask("POST", "/api/gen", data=SAMPLE)
+    assert answer.status_code == 502
+    assert "Object is not valid" in answer.text
+    assert house.files() == []
+    assert house.marathon.apps == {}
+
+
+def test_a_registration_nobody_can_vouch_for_is_cleared_up_later(house):
+    house.marathon.answers["POST /v2/apps"] = (503, {"message": "busy"})
+    house.marathon.answers["GET /v2/apps"] = (503, {"message": "busy"})
+    answer = house.ask("POST", "/api/gen", data=SAMPLE)
+    assert answer.json()["error"]["code"] == "marathon_unsure"
+    [id_] = house.snippets.pending()
+    # ... it was made after all
+    house.marathon.apps[f"/fob-aviary/{id_}"] = {"id": f"/fob-aviary/{id_}"}
+    house.marathon.answers.clear()
+    house.run(house.functions.settle())
+    assert house.marathon.apps == {}
+    assert house.files() == []
+
+
+def test_a_registration_that_a_crash_cut_off_is_cleared_up(house):
+    house.snippets.put(ID, Record(SAMPLE, "", ""))
+    house.run(house.functions.settle())
+    assert house.files() == []
+
+
+def test_settling_leaves_a_registration_in_hand_alone(house):
+    house.marathon.answers["POST /v2/apps"] = (201, None)
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(
+            requests.post(house.url + "/api/gen", data=SAMPLE, timeout=30)
+        )
+    )
+    asking.start()
+    live.until(lambda: "POST /v2/apps" in house.marathon.asked, "the registration")
+    house.run(house.functions.settle())
+    assert len(house.snippets.pending()) == 1
+    house.on_loop(house.marathon.close)
+    asking.join()
+    assert len(house.snippets.registered()) == 1
+
+
+def test_a_store_that_cannot_write_asks_marathon_nothing(house, monkeypatch):
+    def full(*_):
+        raise StorageFailed("full")
+
+    monkeypatch.setattr(house.snippets, "put", full)
+    assert house.error("POST", "/api/gen", data=SAMPLE) == (507, "storage_failed")
+    assert "POST /v2/apps" not in house.marathon.asked
+
+
+def test_a_store_that_cannot_confirm_takes_the_app_back(house, monkeypatch):
+    def full(*_):
+        raise StorageFailed("full")
+
+    monkeypatch.setattr(house.snippets, "confirm", full)
+    assert house.error("POST", "/api/gen", data=SAMPLE) == (507, "storage_failed")
+    assert house.marathon.apps == {}
+    assert house.files() == []
+
+
+def test_meta_says_why_it_is_not_ready(house):
+    id_ = house.gen()
+    house.app(id_)["deployments"] = []
+    rejected = {"reason": "InsufficientCpus", "declined": 1, "processed": 1}
+    house.marathon.queue = [
+        {
+            "app": {"id": f"/fob-aviary/{id_}"},
+            "delay": {"timeLeftSeconds": 0, "overdue": True},
+            "processedOffersSummary": {"rejectSummaryLastOffers": [rejected]},
+        }
+    ]
+    answer = not_ready(house, id_)
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.json()["error"]["details"]["state"] == "waiting"
+    assert "InsufficientCpus" in answer.json()["error"]["message"]
+
+
+def test_a_failed_import_is_told_with_its_traceback_and_not_waited_for(house):
+    id_ = house.gen()
+    house.fail(id_, "it cannot be imported (exit 3)\nTraceback\n  line 1\nValueError: boom")
+    began = time.monotonic()
+    answer = not_ready(house, id_, "?wait=20")
+    assert time.monotonic() - began < 5
+    details = answer.json()["error"]["details"]
+    assert details["state"] == "failed"
+    assert details["next_retry_seconds"] is None
+    assert "ValueError: boom" in details["last_failure"]["message"]
+    assert answer.headers["Retry-After"] == "60"
+
+
+def test_wait_holds_the_answer_until_an_instance_is_ready(house):
+    id_ = house.gen()
+    timer = threading.Timer(0.3, house.place, (id_, 4711))
+    timer.start()
+    began = time.monotonic()
+    answer = house.ask("GET", f"/api/meta/{id_}?wait=20")
+    timer.join()
+    assert answer.json() == {"host": "127.0.0.1", "port": 4711}
+    assert 0.2 < time.monotonic() - began < 3
+
+
+def test_wait_ends_at_its_deadline(house):
+    id_ = house.gen()
+    began = time.monotonic()
+    not_ready(house, id_, "?wait=0.3")
+    assert 0.3 <= time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("query", ["?wait=-1", "?wait=x", "?wait=nan", "?wait=301", "?weight=1"])
+def test_a_wrong_wait_is_refused(house, query):
+    assert house.error("GET", f"/api/meta/{ID}{query}") == (400, "bad_option")
+
+
+def test_several_instances_are_named_in_turn(house):
+    id_ = house.gen(query="?instances=2")
+    house.place(id_, 4711, name="1")
+    house.place(id_, 4712, name="2")
+    ports = [house.ask("GET", f"/api/meta/{id_}").json()["port"] for _ in range(4)]
+    assert sorted(ports) == [4711, 4711, 4712, 4712]
+
+
+def test_what_the_table_knows_is_answered_without_marathon(house):
+    id_ = house.gen()
+    house.place(id_, 4711)
+    assert house.ask("GET", f"/api/meta/{id_}?wait=5").status_code == 200
+    house.marathon.asked.clear()
+    assert house.ask("GET", f"/api/meta/{id_}").json()["port"] == 4711
+    assert house.marathon.asked == []
+
+
+def test_while_marathon_is_away_what_was_known_last_is_answered(house):
+    id_ = house.gen()
+    house.place(id_, 4711)
+    assert house.ask("GET", f"/api/meta/{id_}?wait=5").status_code == 200
+    house.marathon.answers["GET /v2"] = (500, {"message": "broken"})
+    house.on_loop(house.marathon.close)
+    live.until(lambda: not house.tasks.fresh, "the loss of the stream")
+    assert house.ask("GET", f"/api/meta/{id_}").json()["port"] == 4711
+
+
+def test_a_new_dispatcher_knows_the_functions_there_are(house, make_house):
+    id_ = house.gen()
+    house.place(id_, 4711)
+    house.functions._ours.clear()
+    assert house.ask("GET", f"/api/meta/{id_}").json()["port"] == 4711
+    for name in os.listdir(house.folder):
+        (house.folder / name).unlink()
+    assert house.ask("GET", f"/api/cs/{id_}").content == SAMPLE
+
+
+def test_the_list_has_every_function_and_no_other_app(house):
+    first, second = house.gen(query="?name=one"), house.gen()
+    house.place(first, 4711)
+    house.marathon.apps["/fob-aviary/web"] = {"id": "/fob-aviary/web", "labels": {}}
+    listed = house.ask("GET", "/api/functions").json()["functions"]
+    assert {f["id"]: f["state"] for f in listed} == {first: "running", second: "starting"}
+    assert listed[0]["name"] == "one"
+    assert "FOB_FUNCTION" not in str(listed)
+
+
+def test_the_details_have_settings_instances_and_timelines_but_no_secrets(house):
+    id_ = house.gen(query="?env.KEY=hidden&cpus=0.2")
+    house.place(id_, 4711)
+    task = house.app(id_)["tasks"][0]["id"]
+    house.marathon.files[task, "timeline"] = b"123 2016-04-02T23:09:47.123Z listening\n"
+    answer = house.ask("GET", f"/api/functions/{id_}")
+    details = answer.json()
+    assert "hidden" not in answer.text
+    assert details["settings"]["env"] == ["KEY"]
+    assert details["settings"]["cpus"] == 0.2
+    marks = [mark["mark"] for mark in details["timeline"]]
+    assert marks == ["received", "stored", "posted", "accepted"]
+    assert details["instances"][0]["port"] == 4711
+    mark = {"mark": "listening", "at_ns": 123, "at": "2016-04-02T23:09:47.123Z"}
+    assert details["instances"][0]["timeline"] == [mark]
+
+
+def test_a_change_reaches_marathon(house):
+    id_ = house.gen(query="?env.KEY=1")
+    answer = house.ask(
+        "PATCH", f"/api/functions/{id_}", json={"instances": 0, "timeout": 5, "name": "new"}
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["settings"]["timeout"] == 5
+    assert answer.json()["state"] == "suspended"
+    assert answer.json()["name"] == "new"
+    assert house.app(id_)["env"]["KEY"] == "1"
+
+
+@pytest.mark.parametrize("body", ["", "x", "[]", "{}", '{"entry": "x"}', "[" * 10000])
+def test_a_change_that_makes_no_sense_changes_nothing(house, body):
+    id_ = house.gen()
+    assert house.error("PATCH", f"/api/functions/{id_}", data=body)[0] == 400
+    assert f"PUT /v2/apps/fob-aviary/{id_}" not in house.marathon.asked
+
+
+def test_a_removed_function_is_gone_on_both_sides_at_once(house):
+    id_ = house.gen()
+    house.place(id_, 4711)
+    assert house.ask("GET", f"/api/meta/{id_}?wait=5").status_code == 200
+    assert house.ask("DELETE", f"/api/functions/{id_}").json() == {"id": id_}
+    assert house.marathon.apps == {}
+    assert house.files() == []
+    for route in ("meta/{}", "cs/{}", "functions/{}", "call/{}"):
+        assert house.error("GET", "/api/" + route.format(id_)) == (404, "not_found")
+    assert house.error("DELETE", f"/api/functions/{id_}") == (404, "not_found")
+
+
+def test_a_function_removed_at_marathon_can_be_removed_here(house):
+    id_ = house.gen()
+    house.marathon.apps.clear()
+    assert house.ask("DELETE", f"/api/functions/{id_}").status_code == 200
+    assert house.files() == []
+
+
+def test_a_removal_that_marathon_refuses_keeps_the_record(house):
+    id_ = house.gen()
+    house.marathon.answers["DELETE"] = (503, {"message": "busy"})
+    assert house.error("DELETE", f"/api/functions/{id_}")[0] == 503
+    assert house.snippets.registered() == [id_]
+
+
+def test_the_code_comes_back_byte_for_byte(house):
+    body = "# -*- coding: latin-1 -*-\r\ndef f():\r\n    return 'é'".encode("latin-1")
+    answer = house.ask("GET", f"/api/cs/{house.gen(body)}")
+    assert answer.content == body
+    assert answer.headers["Content-Type"] == "text/x-python"
