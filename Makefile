@@ -1,0 +1,54 @@
+# Everything a newcomer or CI does with fob. `make help` lists it.
+# PYTHON makes the virtual environment .venv, once; after that nothing here needs the network.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+
+.PHONY: help demo test run lint bench clean
+.DELETE_ON_ERROR:
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' Makefile
+
+demo: .venv/runtime  ## from a file to an endpoint, every HTTP exchange shown; leaves nothing behind
+	@$(BIN)/python -m fob.demo py_example.py
+
+test: .venv/development  ## every test (make test PYTEST='-k marathon' for some)
+	@$(BIN)/python -m pytest $(PYTEST)
+
+run: .venv/runtime  ## the service in the foreground, on http://127.0.0.1:9999
+	@exec $(BIN)/python -m fob serve
+
+lint: .venv/development  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/runtime  ## measure cold start, calls and memory; writes bench/results/
+	@$(BIN)/python bench/run.py
+
+clean:  ## remove the virtual environment and every cache
+	rm -rf .venv build service/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find service tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: set-up is done again only when what it read has changed.
+.venv/runtime: .venv/made pyproject.toml service/requirements.txt
+	@echo "installing fob into .venv ..."
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/development: .venv/runtime requirements.txt
+	@echo "installing the test and lint packages into .venv ..."
+	@$(PIP) --requirement requirements.txt
+	@touch $@
+
+.venv/made:
+	@$(PYTHON) -c '' 2>/dev/null || { \
+	  echo "fob needs Python 3.11 or newer, and '$(PYTHON)' does not run. Install it, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "fob needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name a newer one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: its venv module is missing (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@

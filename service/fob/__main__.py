@@ -1,0 +1,8 @@
+"""`python -m fob` is the command `fob`."""
+
+import sys
+
+from fob.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
