@@ -1,5 +1,7 @@
 """Bad input, end to end on the embedded engine: a clear error, and all else keeps working."""
 
+import contextlib
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -176,3 +178,42 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AssertionError, match=r"(?s)cannot be used.*FOB_HOME"):
         live.Dispatcher(tmp_path / "file" / "home")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 4 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a file system here (not root)")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    small_disk: Path, start_dispatcher: Callable[..., live.Dispatcher]
+) -> None:
+    fob = start_dispatcher(small_disk / "home")
+    before = fob.gen(GOOD)
+    assert fob.call(before).json() == {"result": "good"}
+    filler = small_disk / "filler"
+    fill(filler)
+    answer = fob.ask("POST", "/api/gen", data=GOOD)
+    assert answer.status_code in (502, 507), answer.text
+    assert "full" in answer.text or "No space left" in answer.text
+    filler.unlink()
+    assert ids_of(fob) == [before]
+    assert fob.call(before).json() == {"result": "good"}
+    assert fob.call(fob.gen(GOOD)).json() == {"result": "good"}
+    assert not list((small_disk / "home" / "snippets").glob("*.new"))
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room, down to the last byte."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x" * size)
