@@ -4,12 +4,19 @@ The only module that reads the environment.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from fob.errors import BadRequest
+
+# their own settings, where those and their caches are kept, proxies and certificates, compilers
+_INSTALLER = re.compile(
+    r"(PIP|UV|XDG)_.*|(?i:https?|all|no)_(?i:proxy)|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE"
+    r"|PATH|HOME|LANG|LC_.*|CC|CXX|CFLAGS|LDFLAGS"
+)
 
 
 def _setting(name: str, default: Any, help_: str, secret: bool = False) -> Any:
@@ -45,12 +52,20 @@ class Settings:
         "FOB_IMAGE", "", "container image for functions on a remote Marathon; empty: none"
     )
     role: str = _setting("FOB_ROLE", "", "acceptedResourceRoles for functions, comma-separated")
-    launcher: str = _setting("FOB_LAUNCHER", "process", "how the engine starts a task: process")
+    launcher: str = _setting(
+        "FOB_LAUNCHER", "zygote", "how the engine starts a function: zygote (forked) or process"
+    )
     cpus: float = _setting(
         "FOB_CPUS", 0.0, "CPUs the engine promises to tasks in all; 0: 32 for each core"
     )
     mem: float = _setting(
         "FOB_MEM", 0.0, "MiB of memory the engine promises to tasks in all; 0: the machine's"
+    )
+    build_seconds: float = _setting(
+        "FOB_BUILD_SECONDS", 300.0, "seconds the engine gives the installation of dependencies"
+    )
+    build_mib: float = _setting(
+        "FOB_BUILD_MIB", 1024.0, "MiB of disk that one set of dependencies may take"
     )
     url: str = _setting(
         "FOB_URL", "", "where the fob command finds the service; empty: 127.0.0.1 at FOB_PORT"
@@ -95,6 +110,11 @@ def for_engine(settings: Settings) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in secrets}
     told = {f.metadata["name"]: str(getattr(settings, f.name)) for f in fields(Settings)}
     return kept | {name: value for name, value in told.items() if name not in secrets}
+
+
+def for_installer() -> dict[str, str]:
+    """The environment for pip and uv: what the machine has for them, and nothing of fob's."""
+    return {name: value for name, value in os.environ.items() if _INSTALLER.fullmatch(name)}
 
 
 def _convert(name: str, text: str, kind: type) -> Any:

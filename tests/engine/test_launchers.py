@@ -1,157 +1,193 @@
+"""What is true of a task that was executed is true of one that was forked."""
+
 import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import launching
 import pytest
+from launching import Bench, gone, until
 
-import live
-from fob.engine import launchers
-from fob.engine.launchers import Exit, Launch, LaunchFailed, ProcessLauncher, Running
+from fob.engine.launchers import ChosenLauncher, Exit, Launch, LaunchFailed, ProcessLauncher
 
+SLEEP = "import time; time.sleep(1000)"
+# a child, and its pid in a file once it runs
+CHILD = (
+    "import subprocess\n"
+    "child = subprocess.Popen(['sleep', '1000'])\n"
+    "with open('new', 'w') as file: file.write(str(child.pid))\n"
+    "import os; os.rename('new', 'child')\n"
+)
 
-class Watched:
-    """A launcher and what it told of one process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.launcher = ProcessLauncher()
-        self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-
-    def start(self, *command: str, **environment: str) -> Running:
-        null = os.open(os.devnull, os.O_RDWR)
-        try:
-            launch = Launch("t.1", list(command), environment, self.folder, null, null)
-            return self.launcher.start(launch, self.ended.set_result)
-        finally:
-            os.close(null)
-
-    async def exit(self) -> Exit:
-        return await asyncio.wait_for(self.ended, 10)
+Run = Callable[[Callable[[Bench], Awaitable[None]]], None]
 
 
-def run(folder: Path, body: Callable[[Watched], Awaitable[None]]) -> None:
-    async def go() -> None:
-        await body(Watched(folder))
-
-    asyncio.run(go())
+@pytest.fixture(params=["process", "zygote"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Run the body of a test with a launcher."""
+    return partial(launching.run, request.param, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("command", "expected", "words"),
+    ("given", "expected", "words"),
     [
-        ("exit 0", Exit(code=0), "exited with status 0"),
-        ("exit 7", Exit(code=7), "exited with status 7"),
-        ("kill -9 $$", Exit(signal=9), "was killed by SIGKILL"),
-        ("kill -35 $$", Exit(signal=35), "was killed by signal 35"),
+        ("", Exit(code=0), "exited with status 0"),
+        ("raise SystemExit(7)", Exit(code=7), "exited with status 7"),
+        ("import os; os._exit(255)", Exit(code=255), "exited with status 255"),
+        ("1/0", Exit(code=1), "exited with status 1"),
+        ("import os; os.kill(os.getpid(), 9)", Exit(signal=9), "was killed by SIGKILL"),
+        ("import os; os.kill(os.getpid(), 35)", Exit(signal=35), "was killed by signal 35"),
+        ("import os; os.abort()", Exit(signal=6), "was killed by SIGABRT"),
     ],
 )
-def test_an_exit_is_told_as_it_was(
-    tmp_path: Path, command: str, expected: Exit, words: str
-) -> None:
-    async def body(watched: Watched) -> None:
-        watched.start("/bin/sh", "-c", command)
-        ended = await watched.exit()
+def test_an_exit_is_told_as_it_was(run: Run, given: str, expected: Exit, words: str) -> None:
+    async def body(bench: Bench) -> None:
+        bench.start(given)
+        ended = await bench.exit()
         assert ended == expected
         assert str(ended) == words
 
-    run(tmp_path, body)
+    run(body)
 
 
-def test_a_command_that_does_not_exist_fails_to_launch(tmp_path: Path) -> None:
-    async def body(watched: Watched) -> None:
+def test_an_error_that_nobody_handles_is_printed(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        bench.start("1/0")
+        await bench.exit()
+        assert bench.printed("stderr").startswith("Traceback (most recent call last):\n")
+        assert bench.printed("stderr").endswith("ZeroDivisionError: division by zero\n")
+
+    run(body)
+
+
+def test_what_it_registered_is_done_at_the_exit(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        given = "import atexit; atexit.register(print, 'last'); print('first', end=' ')"
+        assert await bench.output_of(given) == "first last\n"
+
+    run(body)
+
+
+def test_a_command_that_does_not_exist_fails_to_launch(run: Run, tmp_path: Path) -> None:
+    async def body(bench: Bench) -> None:
+        launch = Launch("t.1", ["/no/such/command"], {}, tmp_path, 2, 2)
         with pytest.raises(LaunchFailed, match="could not be started"):
-            watched.start("/no/such/command")
+            bench.launcher.start(launch, bench.ended.set_result)
 
-    run(tmp_path, body)
+    run(body)
 
 
-def test_stopping_reaches_the_whole_group(tmp_path: Path) -> None:
-    async def body(watched: Watched) -> None:
-        running = watched.start("/bin/sh", "-c", "sleep 1000 & echo $! > child; wait")
+@pytest.mark.parametrize("wrong", [{"A": "nul\0"}, {"A": "\ud800"}, {"A=B": ""}])
+def test_an_environment_that_cannot_be_fails_to_launch(run: Run, wrong: dict[str, str]) -> None:
+    async def body(bench: Bench) -> None:
+        with pytest.raises(LaunchFailed, match="could not be started"):
+            bench.start("", **wrong)
+
+    run(body)
+
+
+def test_stopping_reaches_the_whole_group(run: Run, tmp_path: Path) -> None:
+    async def body(bench: Bench) -> None:
+        running = bench.start(CHILD + SLEEP)
         child = tmp_path / "child"
-        await asyncio.to_thread(live.until, lambda: child.exists() and child.read_text())
+        await until(child.exists)
         running.stop(signal.SIGKILL)
-        await watched.exit()
+        assert await bench.exit() == Exit(signal=9)
         assert await gone(int(child.read_text()))
 
-    run(tmp_path, body)
+    run(body)
 
 
-def test_what_a_task_started_ends_with_it(tmp_path: Path) -> None:
-    async def body(watched: Watched) -> None:
-        watched.start("/bin/sh", "-c", "sleep 1000 & echo $! > child; exit 0")
-        await watched.exit()
+def test_stopping_reaches_what_has_only_just_started(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        for _ in range(5):
+            bench.start(SLEEP).stop(signal.SIGTERM)
+            assert await bench.exit() == Exit(signal=15)
+
+    run(body)
+
+
+def test_what_a_task_started_ends_with_it(run: Run, tmp_path: Path) -> None:
+    async def body(bench: Bench) -> None:
+        await bench.output_of(CHILD + "os._exit(0)")
         assert await gone(int((tmp_path / "child").read_text()))
 
-    run(tmp_path, body)
+    run(body)
 
 
-def test_stopping_what_has_ended_does_nothing(tmp_path: Path) -> None:
-    async def body(watched: Watched) -> None:
-        running = watched.start("/bin/true")
-        await watched.exit()
+def test_stopping_what_has_ended_does_nothing(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        running = bench.start("")
+        await bench.exit()
         running.stop(signal.SIGKILL)
 
-    run(tmp_path, body)
+    run(body)
 
 
-def test_a_process_is_adopted_by_its_handle(tmp_path: Path) -> None:
-    async def body(first: Watched) -> None:
-        running = first.start("/bin/sleep", "1000")
-        handle = running.handle
+def test_a_process_is_adopted_by_its_handle(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        running = bench.start(SLEEP)
         running.release()
-        second = Watched(tmp_path)
-        adopted = second.launcher.adopt("t.1", handle, second.ended.set_result)
+        adopted = bench.launcher.adopt("t.1", running.handle, bench.ended.set_result)
         assert adopted is not None
         adopted.stop(signal.SIGTERM)
-        assert (await second.exit()).signal == signal.SIGTERM
+        assert await bench.exit() == Exit(signal=15)
 
-    run(tmp_path, body)
+    run(body)
 
 
-def test_another_process_with_the_same_pid_is_not_adopted(tmp_path: Path) -> None:
-    async def body(watched: Watched) -> None:
-        running = watched.start("/bin/sleep", "1000")
+def test_another_process_with_the_same_pid_is_not_adopted(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        running = bench.start(SLEEP)
         for other in ({"started": 1}, {"boot": "another"}):
             handle: dict[str, Any] = running.handle | other
-            assert watched.launcher.adopt("t.1", handle, watched.ended.set_result) is None
+            assert bench.launcher.adopt("t.1", handle, bench.ended.set_result) is None
         running.stop(signal.SIGKILL)
-        await watched.exit()
+        await bench.exit()
 
-    run(tmp_path, body)
+    run(body)
 
 
-def test_a_process_without_a_handle_is_found_by_its_task_id(tmp_path: Path) -> None:
-    async def body(first: Watched) -> None:
-        running = first.start("/bin/sleep", "1000", MESOS_TASK_ID="t.1")
+def test_a_process_without_a_handle_is_found_by_its_task_id(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        running = bench.start("print(1, flush=True);" + SLEEP, MESOS_TASK_ID="t.1")
+        await until(bench.printed)
         running.release()
-        second = Watched(tmp_path)
-        adopted = second.launcher.adopt("t.1", None, second.ended.set_result)
+        adopted = bench.launcher.adopt("t.1", None, bench.ended.set_result)
         assert adopted is not None
         assert adopted.handle == running.handle
         adopted.stop(signal.SIGKILL)
-        await second.exit()
+        await bench.exit()
 
-    run(tmp_path, body)
+    run(body)
 
 
-def test_a_process_that_is_gone_is_not_adopted(tmp_path: Path) -> None:
-    async def body(watched: Watched) -> None:
-        running = watched.start("/bin/true")
-        await watched.exit()
+def test_a_process_that_is_gone_is_not_adopted(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        running = bench.start("", MESOS_TASK_ID="t.1")
+        await bench.exit()
         for handle in (running.handle, None):
-            assert watched.launcher.adopt("t.1", handle, watched.ended.set_result) is None
+            assert bench.launcher.adopt("t.1", handle, bench.ended.set_result) is None
 
-    run(tmp_path, body)
+    run(body)
 
 
-async def gone(pid: int) -> bool:
-    """True once `pid` has ended (whoever has to reap it)."""
-    for _ in range(500):
-        if launchers.identity(pid)["started"] is None:
-            return True
-        await asyncio.sleep(0.01)
-    return False
+def test_a_label_chooses_the_launcher(tmp_path: Path) -> None:
+    class Named(ProcessLauncher):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def start(self, launch: Launch, on_exit: Any) -> Any:
+            started.append(self.name)
+
+    started: list[str] = []
+    chosen = ChosenLauncher({name: Named(name) for name in ("one", "two")}, "two")
+    for wanted in ("one", "two", "", "three"):
+        chosen.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher=wanted), print)
+    assert started == ["one", "two", "two", "two"]
+    asyncio.run(chosen.close())
+    assert os.listdir(tmp_path) == []

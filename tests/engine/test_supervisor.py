@@ -4,24 +4,63 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
+from launching import PROGRAM, packed
 
 import live
+from fob.engine.forked import COMMAND
 
 ACTIVATED = {"FOB_ACTIVATION": "always"}
-# takes its socket and says when it is ready, as the runner does, in two lines of shell and Python
-SERVE = (
-    "exec python3 -I -S -c 'import os,socket,time;"
-    's=socket.socket(fileno=int(os.environ["FOB_LISTEN_FD"]));'
-    'os.write(int(os.environ["FOB_NOTIFY_FD"]),b"%d 2016-04-02T00:00:00.000Z listening\\n"'
-    "%time.monotonic_ns())\n"
-    "while True:\n"
-    " c=s.accept()[0];c.recv(999);"
-    'c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n%d"%os.getpid());c.close()\''
-)
+# takes its socket and says when it is ready, as the runner does
+SERVE = """
+import os, socket, time
+listener = socket.socket(fileno=int(os.environ["FOB_LISTEN_FD"]))
+mark = b"%d 2016-04-02T00:00:00.000Z listening\\n" % time.monotonic_ns()
+os.write(int(os.environ["FOB_NOTIFY_FD"]), mark)
+while True:
+    client = listener.accept()[0]
+    client.recv(999)
+    client.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n%d" % os.getpid())
+    client.close()
+"""
+on_both_launchers = pytest.mark.parametrize("launcher", ["process", "zygote"])
+
+
+def python(given: str) -> dict[str, Any]:
+    """The fields of an app that runs these lines of Python, and may be forked."""
+    env = {"FOB_FUNCTION": packed(PROGRAM, given)}
+    return {"cmd": COMMAND, "env": env, "labels": ACTIVATED}
+
+
+@pytest.fixture
+def warm_engine(engine: live.Engine, launcher: str) -> live.Engine:
+    """An engine with no app, which already forks what it can."""
+    if launcher == "zygote":
+        engine.run("/first", **python("import time; time.sleep(1000)"))
+        live.until(lambda: any("zygote is ready" in line for line in engine.log))
+        engine.ask("DELETE", "/v2/apps//first?force=true")
+        live.until(lambda: not engine.get("/v2/deployments"), "its end")
+    return engine
+
+
+@pytest.mark.parametrize("launcher", ["zygote"])
+def test_the_label_of_an_app_decides_whether_it_is_forked(warm_engine: live.Engine) -> None:
+    given = "import gc, time\nprint(gc.get_freeze_count() > 0, flush=True)\ntime.sleep(1000)"
+    for wanted, forked in (("zygote", "True\n"), ("process", "False\n")):
+        app = python(given)
+        app["labels"] = {"FOB_LAUNCHER": wanted}
+        task = warm_engine.run(f"/{wanted}", **app)["tasks"][0]["id"]
+        folder = warm_engine.home / "engine" / "tasks" / wanted / task.rpartition(".")[2]
+        assert live.until(partial(text_of, folder / "stdout")) == forked
+
+
+def text_of(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
 
 
 def test_a_task_gets_its_port_and_serves(engine: live.Engine) -> None:
@@ -38,8 +77,9 @@ def test_a_task_gets_its_port_and_serves(engine: live.Engine) -> None:
     live.until(answers)
 
 
-def test_an_activated_task_can_be_called_as_soon_as_it_is_placed(engine: live.Engine) -> None:
-    created = engine.run("/a", SERVE, labels=ACTIVATED)
+@on_both_launchers
+def test_an_activated_task_can_be_called_as_soon_as_it_is_placed(warm_engine: live.Engine) -> None:
+    created = warm_engine.run("/a", **python(SERVE))
     port = created["tasks"][0]["ports"][0]
     pid = int(requests.get(f"http://127.0.0.1:{port}/", timeout=10).text)
     assert os.path.exists(f"/proc/{pid}")
@@ -54,12 +94,13 @@ def test_an_activated_task_runs_only_once_it_says_so(engine: live.Engine) -> Non
     assert [d["affectedApps"] for d in engine.get("/v2/deployments")] == [["/a"]]
 
 
-def test_a_ready_task_with_health_checks_is_healthy(engine: live.Engine) -> None:
+@on_both_launchers
+def test_a_ready_task_with_health_checks_is_healthy(warm_engine: live.Engine) -> None:
     checks = [{"protocol": "TCP", "portIndex": 0, "gracePeriodSeconds": 30}]
-    engine.run("/a", SERVE, labels=ACTIVATED, healthChecks=checks)
-    task = engine.running("/a")[0]
+    warm_engine.run("/a", **python(SERVE), healthChecks=checks)
+    task = warm_engine.running("/a")[0]
     assert [result["alive"] for result in task["healthCheckResults"]] == [True]
-    assert engine.app("/a")["tasksHealthy"] == 1
+    assert warm_engine.app("/a")["tasksHealthy"] == 1
 
 
 def failure_of(engine: live.Engine, app_id: str = "/a") -> Any:
@@ -101,16 +142,18 @@ def test_what_failed_is_tried_again(engine: live.Engine, tmp_path: Path) -> None
     engine.running("/a")
 
 
-def test_what_cannot_be_imported_is_not_tried_again(engine: live.Engine) -> None:
-    engine.run("/a", "echo Traceback >&2; exit 3", labels=ACTIVATED, backoffSeconds=0)
-    failure = failure_of(engine)
+@on_both_launchers
+def test_what_cannot_be_imported_is_not_tried_again(warm_engine: live.Engine) -> None:
+    given = "import sys; print('Traceback', file=sys.stderr); sys.exit(3)"
+    warm_engine.run("/a", **python(given), backoffSeconds=0)
+    failure = failure_of(warm_engine)
     assert failure["message"] == "Command exited with status 3\nTraceback"
-    assert engine.get("/v2/queue")["queue"] == []
-    assert engine.get("/v2/deployments") == []
-    assert engine.app("/a")["tasks"] == []
+    assert warm_engine.get("/v2/queue")["queue"] == []
+    assert warm_engine.get("/v2/deployments") == []
+    assert warm_engine.app("/a")["tasks"] == []
     # ... until it is changed
-    engine.ask("PUT", "/v2/apps//a", json={"cmd": SERVE})
-    engine.running("/a")
+    warm_engine.ask("PUT", "/v2/apps//a", json=python(SERVE))
+    warm_engine.running("/a")
 
 
 def test_other_apps_may_use_status_3_as_they_like(engine: live.Engine) -> None:
@@ -235,31 +278,31 @@ def test_only_the_last_ended_tasks_keep_their_files(engine: live.Engine) -> None
     live.until(lambda: len(list(folder.iterdir())) <= 3)
 
 
+@on_both_launchers
 def test_a_stop_stops_the_tasks_and_a_start_brings_them_back_on_the_same_ports(
-    start_engine: Callable[..., live.Engine],
+    warm_engine: live.Engine, start_engine: Callable[..., live.Engine]
 ) -> None:
-    engine = start_engine()
-    engine.run("/a", SERVE, labels=ACTIVATED, instances=2)
-    before = engine.running("/a", 2)
-    assert engine.stop() == 0
-    assert not [p for p in live.processes_of(engine.home) if "FOB_LISTEN_FD" in p]
+    warm_engine.run("/a", **python(SERVE), instances=2)
+    before = warm_engine.running("/a", 2)
+    assert warm_engine.stop() == 0
+    assert live.processes_of(warm_engine.home) == []
     again = start_engine()
     after = again.running("/a", 2)
     assert {t["ports"][0] for t in before} == {t["ports"][0] for t in after}
     assert not {t["id"] for t in before} & {t["id"] for t in after}
-    assert again.url == engine.url
-    assert again.token == engine.token
+    assert again.url == warm_engine.url
+    assert again.token == warm_engine.token
 
 
+@on_both_launchers
 def test_an_engine_that_died_finds_its_tasks_running(
-    start_engine: Callable[..., live.Engine],
+    warm_engine: live.Engine, start_engine: Callable[..., live.Engine]
 ) -> None:
-    engine = start_engine()
-    engine.run("/a", SERVE, labels=ACTIVATED)
-    task = engine.running("/a")[0]
+    warm_engine.run("/a", **python(SERVE))
+    task = warm_engine.running("/a")[0]
     url = f"http://127.0.0.1:{task['ports'][0]}/"
     pid = requests.get(url, timeout=5).text
-    engine.kill()
+    warm_engine.kill()
     assert requests.get(url, timeout=5).text == pid
     again = start_engine()
     assert again.running("/a") == [task]
@@ -269,14 +312,14 @@ def test_an_engine_that_died_finds_its_tasks_running(
     live.until(lambda: again.running("/a")[0]["id"] != task["id"], "its replacement")
 
 
+@on_both_launchers
 def test_a_task_that_ended_while_no_engine_ran_is_started_again(
-    start_engine: Callable[..., live.Engine],
+    warm_engine: live.Engine, start_engine: Callable[..., live.Engine]
 ) -> None:
-    engine = start_engine()
-    engine.run("/a", SERVE, labels=ACTIVATED)
-    task = engine.running("/a")[0]
+    warm_engine.run("/a", **python(SERVE))
+    task = warm_engine.running("/a")[0]
     pid = int(requests.get(f"http://127.0.0.1:{task['ports'][0]}/", timeout=5).text)
-    engine.kill()
+    warm_engine.kill()
     os.kill(pid, signal.SIGKILL)
     again = start_engine()
     replacement = again.running("/a")[0]
@@ -323,11 +366,12 @@ def test_a_second_engine_on_the_same_folder_is_refused(engine: live.Engine) -> N
         raise AssertionError("a second engine started")
 
 
-def test_the_timeline_of_a_task_is_complete(engine: live.Engine) -> None:
-    engine.run("/a", SERVE, labels=ACTIVATED)
-    task = engine.running("/a")[0]["id"]
-    engine.ask("DELETE", f"/v2/apps//a/tasks/{task}")
-    timeline = engine.home / "engine" / "tasks" / "a" / task.rpartition(".")[2] / "timeline"
+@on_both_launchers
+def test_the_timeline_of_a_task_is_complete(warm_engine: live.Engine) -> None:
+    warm_engine.run("/a", **python(SERVE))
+    task = warm_engine.running("/a")[0]["id"]
+    warm_engine.ask("DELETE", f"/v2/apps//a/tasks/{task}")
+    timeline = warm_engine.home / "engine" / "tasks" / "a" / task.rpartition(".")[2] / "timeline"
 
     def names() -> list[str]:
         return [line.split()[2] for line in timeline.read_text().splitlines()]

@@ -7,6 +7,7 @@ from pathlib import Path
 from fob.engine.definitions import Definition
 from fob.engine.store import TaskRecord
 
+LANG = "C.UTF-8"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LABELS_LIMIT = 512  # characters of a label's value that Marathon puts into the environment
 
@@ -25,16 +26,20 @@ def for_task(
     )
 
 
+def python() -> str:
+    """The interpreter that runs the engine, and its tasks."""
+    # not the virtual environment's link, and no version manager's shim, which costs 40-100 ms
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
 def python_path() -> str:
     """A PATH on which `python3` is the interpreter that runs the engine, then the system's."""
-    # not the virtual environment's link, and no version manager's shim, which costs 40-100 ms
-    executable = getattr(sys, "_base_executable", sys.executable)
-    return f"{os.path.dirname(os.path.realpath(executable))}:{SYSTEM_PATH}"
+    return f"{os.path.dirname(python())}:{SYSTEM_PATH}"
 
 
 def _machine(sandbox: Path) -> dict[str, str]:
     folder = str(sandbox)  # its temporary files go when it goes
-    return {"PATH": python_path(), "LANG": "C.UTF-8", "HOME": folder, "TMPDIR": folder}
+    return {"PATH": python_path(), "LANG": LANG, "HOME": folder, "TMPDIR": folder}
 
 
 def _ports(record: TaskRecord, definition: Definition) -> dict[str, str]:

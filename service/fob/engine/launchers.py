@@ -1,13 +1,16 @@
 """How a task becomes a process: the engine's only plug."""
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from fob import timeline
 
 
 class LaunchFailed(Exception):
@@ -18,8 +21,9 @@ class LaunchFailed(Exception):
 class Launch:
     """What to start: a `command` line with its whole environment, in the folder `sandbox`.
 
-    `stdout` and `stderr` are descriptors to write to. `passed` are descriptors the process inherits
-    under the same numbers. All of them stay the caller's to close.
+    `stdout` and `stderr` are descriptors to write to. `passed` are descriptors it inherits, by the
+    variable that tells it the number. All of them stay the caller's to close. `launcher` names the
+    one that its app asks for, if it does.
     """
 
     task_id: str
@@ -28,7 +32,8 @@ class Launch:
     sandbox: Path
     stdout: int
     stderr: int
-    passed: tuple[int, ...] = ()
+    passed: Mapping[str, int] = field(default_factory=dict)
+    launcher: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,14 @@ class Exit:
 class Running(Protocol):
     """A process that was started.
 
-    `handle` is JSON by which `adopt` finds it again. `stop` sends a signal to the process and all
-    that it started, and does nothing once it has ended. The `on_exit` given to `start` or `adopt`
-    is called once, on the loop, when it has ended and been reaped, and whatever it started in its
-    own process group has been killed.
+    `handle` is JSON by which `adopt` finds it again, `spawned` the mark of its start. `stop` sends
+    a signal to the process and all that it started, and does nothing once it has ended. The
+    `on_exit` given to `start` or `adopt` is called once, on the loop, when it has ended and been
+    reaped, and whatever it started in its own process group has been killed.
     """
 
     handle: dict[str, Any]
+    spawned: timeline.Mark
 
     def stop(self, signal_number: int) -> None: ...
 
@@ -73,7 +79,7 @@ class Launcher(Protocol):
     `start` returns at once with the process running, or raises `LaunchFailed` with nothing left
     behind. `adopt` takes a `handle` (None: started, but the engine died before it could note the
     handle) and returns None when that process is gone; it never mistakes another process that has
-    the same pid for it.
+    the same pid for it. `close` ends what the launcher itself keeps running, and no task.
     """
 
     def start(self, launch: Launch, on_exit: OnExit) -> Running: ...
@@ -82,20 +88,40 @@ class Launcher(Protocol):
         self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit
     ) -> Running | None: ...
 
+    async def close(self) -> None: ...
+
+
+class ChosenLauncher:
+    """For each task the launcher that its app names, if it names one of these, or the `default`."""
+
+    def __init__(self, launchers: Mapping[str, Launcher], default: str) -> None:
+        self._launchers = launchers
+        self._default = launchers[default]
+
+    def start(self, launch: Launch, on_exit: OnExit) -> Running:
+        return self._launchers.get(launch.launcher, self._default).start(launch, on_exit)
+
+    def adopt(self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit) -> Running | None:
+        return self._default.adopt(task_id, handle, on_exit)
+
+    async def close(self) -> None:
+        for launcher in self._launchers.values():
+            await launcher.close()
+
 
 class ProcessLauncher:
     """Plain exec in a session of its own: the reference, and all that a machine surely has."""
 
-    def start(self, launch: Launch, on_exit: OnExit) -> Running:
+    def start(self, launch: Launch, on_exit: OnExit) -> "WatchedProcess":
         try:
             process = subprocess.Popen(
                 launch.command,
                 cwd=launch.sandbox,
-                env=launch.environment,
+                env=launch.environment | {name: str(fd) for name, fd in launch.passed.items()},
                 stdin=subprocess.DEVNULL,
                 stdout=launch.stdout,
                 stderr=launch.stderr,
-                pass_fds=launch.passed,
+                pass_fds=tuple(launch.passed.values()),
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -112,14 +138,18 @@ class ProcessLauncher:
         except ProcessLookupError:
             return None
 
+    async def close(self) -> None:
+        """It keeps nothing."""
+
 
 class WatchedProcess:
-    """A process and its group, watched through a pidfd."""
+    """A process and its group, watched through a pidfd; `on_exit` may be replaced."""
 
     def __init__(self, pid: int, on_exit: OnExit) -> None:
+        self.spawned = timeline.now("spawned")
         self.handle = identity(pid)
+        self.on_exit = on_exit
         self._pid = pid
-        self._on_exit = on_exit
         self._pidfd: int | None = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
 
@@ -138,7 +168,7 @@ class WatchedProcess:
         self._signal_group(signal.SIGKILL)
         ended = self._reap()
         self.release()
-        self._on_exit(ended)
+        self.on_exit(ended)
 
     def _reap(self) -> Exit:
         assert self._pidfd is not None
@@ -193,6 +223,7 @@ def _start_ticks(pid: int) -> int | None:
     return None if state == "Z" else int(rest[18])
 
 
+@functools.cache
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

@@ -16,16 +16,21 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 
+from fob import config
 from fob import log as log_setup
 from fob.config import Settings
 from fob.engine.api.base import House
 from fob.engine.api.routes import application
 from fob.engine.deployments import Deployments
+from fob.engine.environments import Environments
 from fob.engine.events import Events
 from fob.engine.files import TaskFolders
-from fob.engine.launchers import Launcher, ProcessLauncher
+from fob.engine.forked import ZygoteLauncher
+from fob.engine.installer import Installer, Limits
+from fob.engine.launchers import ChosenLauncher, Launcher, ProcessLauncher
 from fob.engine.placement import Placements
 from fob.engine.resources import NoRoom, Resources, bind, promised_cpus, promised_mem
+from fob.engine.staging import Staging
 from fob.engine.store import Store
 from fob.engine.supervisor import Supervisor
 from fob.errors import BadRequest, Conflict, FobError, StorageFailed
@@ -33,7 +38,7 @@ from fob.errors import BadRequest, Conflict, FobError, StorageFailed
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"  # the engine starts whatever it is told to: only this machine may tell it
-LAUNCHERS: dict[str, type[Launcher]] = {"process": ProcessLauncher}
+LAUNCHERS = ("zygote", "process")
 MAX_BODY_BYTES = 4 * 2**20
 
 
@@ -84,9 +89,12 @@ class _Engine:
         self._store = Store(folder)
         self._events = Events()
         resources = Resources(promised_cpus(settings.cpus), promised_mem(settings.mem))
+        launcher = self._launcher = _launcher(settings.launcher, folder)
+        self._environments = _environments(settings, folder)
         self._supervisor = Supervisor(
             store=self._store,
-            launcher=LAUNCHERS[settings.launcher](),
+            launcher=launcher,
+            staging=Staging(launcher, self._environments),
             placements=Placements(resources, HOST),
             events=self._events,
             deployments=Deployments(self._events),
@@ -106,6 +114,7 @@ class _Engine:
         self._listener = listener
 
     async def start(self) -> None:
+        self._environments.clear_leftovers()
         await self._supervisor.recover()
         self._server.add_socket(self._listener)
 
@@ -113,9 +122,24 @@ class _Engine:
         log.info("Engine stops; every app comes back at the next start")
         self._server.stop()
         await self._supervisor.stop()
+        await self._environments.close()
+        await self._launcher.close()
         self._events.close()
         await self._server.close_all_connections()
         self._store.close()
+
+
+def _launcher(default: str, folder: Path) -> Launcher:
+    launchers: dict[str, Launcher] = {
+        "zygote": ZygoteLauncher(folder),
+        "process": ProcessLauncher(),
+    }
+    return ChosenLauncher(launchers, default)
+
+
+def _environments(settings: Settings, folder: Path) -> Environments:
+    limits = Limits(settings.build_seconds, int(settings.build_mib * 2**20))
+    return Environments(folder / "environments", Installer(config.for_installer(), limits))
 
 
 @contextmanager

@@ -11,12 +11,14 @@ from fob.engine import environment, refusals, wire
 from fob.engine.app import App, Waiting
 from fob.engine.definitions import Definition, activated
 from fob.engine.deployments import Deployment, Deployments
+from fob.engine.environments import needs_of
 from fob.engine.events import Events
 from fob.engine.files import TaskFolders
 from fob.engine.launchers import Launcher
 from fob.engine.placement import Placement, Placements
 from fob.engine.refusals import Refusal
 from fob.engine.resources import NoRoom
+from fob.engine.staging import Staging
 from fob.engine.states import ENDED, TaskState
 from fob.engine.store import AppRecord, Store, TaskRecord
 from fob.engine.task import Task
@@ -32,6 +34,7 @@ class Supervisor:
         self,
         store: Store,
         launcher: Launcher,
+        staging: Staging,
         placements: Placements,
         events: Events,
         deployments: Deployments,
@@ -45,6 +48,7 @@ class Supervisor:
         self.folders = folders
         self._store = store
         self._launcher = launcher
+        self._staging = staging
         self._placements = placements
         self._events = events
         self._tasks: dict[str, Task] = {}  # with those whose app is gone
@@ -93,7 +97,7 @@ class Supervisor:
         for task in list(app.tasks.values()):
             task.kill("the app was removed")
         if not app.tasks:
-            self._gone(app.id)
+            self._gone(app.id, app.definition)
         return deployment
 
     def kill(self, tasks: Iterable[Task], scale: bool, force: bool) -> list[Deployment]:
@@ -143,6 +147,7 @@ class Supervisor:
         for app in list(self.apps.values()):
             self.reconcile(app)
             await asyncio.sleep(0)  # the API answers in between
+        self._collect()
 
     async def stop(self) -> None:
         """Stop every task; all of them come back at the next `recover`."""
@@ -207,7 +212,7 @@ class Supervisor:
         listener = placement.hand_over() if activated(app.definition) else None
         placement.close(but=listener)  # the task binds its other ports itself
         variables = environment.for_task(record, app.definition, self.host, task.folder.sandbox)
-        task.launch(self._launcher, variables, listener)
+        self._staging.launch(task, variables, listener)
 
     def _add_task(self, app: App | None, record: TaskRecord, definition: Definition) -> Task:
         task = Task(record, definition, self.folders.of_task(record.id), self._task_changed)
@@ -258,6 +263,7 @@ class Supervisor:
     def _ended(self, task: Task, message: str) -> None:
         app_id = task.record.app_id
         self._tasks.pop(task.record.id, None)
+        self._staging.ended(task)
         self._placements.give_back(task.record.id)
         app = self.apps.get(app_id)
         if app is not None and app.tasks.pop(task.record.id, None) is not None:
@@ -266,7 +272,7 @@ class Supervisor:
             self.folders.prune(app_id, app.tasks)
             self._reconcile_soon(task)
         if app is None and not any(t.record.app_id == app_id for t in self._tasks.values()):
-            self._gone(app_id)
+            self._gone(app_id, task.definition)
         self._room_appeared()
 
     def _failed(self, app: App, task: Task, message: str) -> None:
@@ -282,12 +288,19 @@ class Supervisor:
         else:
             app.backoff.failed(app.definition, _age_seconds(task.record))
 
-    def _gone(self, app_id: str) -> None:
+    def _gone(self, app_id: str, definition: Definition) -> None:
         """The last task of an app that was removed has ended."""
         if app_id not in self.apps:
+            if needs_of(definition):
+                self._collect()
             self.folders.remove(app_id)
             self.deployments.end(app_id, succeeded=True)
             self._events.publish("app_terminated_event", appId=app_id)
+
+    def _collect(self) -> None:
+        """Environments that no app or task needs may go."""
+        apps = [app.definition for app in self.apps.values()]
+        self._staging.collect([*apps, *(task.definition for task in self._tasks.values())])
 
     def _room_appeared(self) -> None:
         if self._stopping:

@@ -46,6 +46,7 @@ class Task:
         self._running: Running | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failed_because = ""
+        self._staged = False
 
     @property
     def state(self) -> TaskState:
@@ -60,27 +61,39 @@ class Task:
     def ready(self) -> bool:
         return self.state is TaskState.RUNNING
 
+    def stage(self) -> None:
+        """Make its folder, unless that is done: what is prepared for it can be told there."""
+        if not self._staged:
+            placed = timeline.now("placed")
+            self.folder.create()
+            self.folder.mark(placed)
+            self._staged = True
+
     def launch(
         self, launcher: Launcher, environment: dict[str, str], listener: socket.socket | None
     ) -> None:
         """Start the process; `listener` becomes its own, and stays the caller's to close."""
-        placed = timeline.now("placed")
         try:
-            self.folder.create()
-            self.folder.mark(placed)
+            self.stage()
             self._pipes.open()
             self._running = self._start(launcher, environment, listener)
         except (LaunchFailed, OSError) as error:
             self._pipes.close()
             self._enter(TaskState.FAILED, str(error))
             return
-        self._mark("spawned")
+        self.folder.mark(self._running.spawned)
         self.record = replace(self.record, handle=self._running.handle)
         self._enter(TaskState.STARTING)
         if activated(self.definition):
             self._timer = self._later(self._start_seconds(), self._start_is_overdue)
         else:
             self._is_ready()
+
+    def cannot_start(self, reason: str) -> None:
+        """It failed before there was a process, and would again."""
+        self.hopeless = True
+        self.folder.clean()
+        self._enter(TaskState.FAILED, self._why(reason))
 
     def adopt(self, launcher: Launcher) -> bool:
         """Find the process an earlier engine started; False when it is gone."""
@@ -109,6 +122,7 @@ class Task:
         self._failed_because = reason if failed else ""
         self._enter(TaskState.KILLING, reason)
         if self._running is None:
+            self.folder.clean()
             self._enter(TaskState.KILLED, reason)
             return
         self._running.stop(signal.SIGTERM)
@@ -119,6 +133,14 @@ class Task:
         """Kill the process and its group at once."""
         if self._running is not None:
             self._running.stop(signal.SIGKILL)
+
+    def mark(self, name: str) -> None:
+        """Stamp the mark `name` into its timeline, now."""
+        self.folder.mark(timeline.now(name))
+
+    def tell(self, data: bytes) -> None:
+        """Add to its standard error, on behalf of what is prepared for it."""
+        self.folder.append("stderr", data)
 
     def release(self) -> None:
         """Stop watching; the process goes on by itself."""
@@ -134,15 +156,12 @@ class Task:
             ends = {name: self._pipes.task_end(name) for name in ("stdout", "stderr")}
             for fd in ends.values():
                 closing.callback(os.close, fd)
-            passed: list[int] = []
+            passed: dict[str, int] = {}
             if activated(self.definition):
-                marks = self._pipes.task_end("marks")
-                closing.callback(os.close, marks)
-                environment = environment | {"FOB_NOTIFY_FD": str(marks)}
-                passed.append(marks)
+                passed["FOB_NOTIFY_FD"] = self._pipes.task_end("marks")
+                closing.callback(os.close, passed["FOB_NOTIFY_FD"])
             if listener is not None:
-                environment = environment | {"FOB_LISTEN_FD": str(listener.fileno())}
-                passed.append(listener.fileno())
+                passed["FOB_LISTEN_FD"] = listener.fileno()
             launch = Launch(
                 task_id=self.record.id,
                 command=self._command(),
@@ -150,7 +169,8 @@ class Task:
                 sandbox=self.folder.sandbox,
                 stdout=ends["stdout"],
                 stderr=ends["stderr"],
-                passed=tuple(passed),
+                passed=passed,
+                launcher=self.definition["labels"].get("FOB_LAUNCHER", ""),
             )
             return launcher.start(launch, self._exited)
 
@@ -187,7 +207,7 @@ class Task:
         self._cancel_timer()
         self._running = None
         self._pipes.close()
-        self._mark("exited")
+        self.mark("exited")
         self.folder.clean()
         if self.state is TaskState.KILLING and not self._failed_because:
             self._enter(TaskState.KILLED)
@@ -215,9 +235,6 @@ class Task:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _mark(self, name: str) -> None:
-        self.folder.mark(timeline.now(name))
 
     def _enter(self, state: TaskState, message: str = "") -> None:
         """The one place where a task changes its state."""

@@ -1,0 +1,350 @@
+"""What a fork could get wrong, and what becomes of a zygote."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import launching
+import pytest
+from launching import FORKED, Bench, until
+
+import live
+from fob import appdef
+from fob.engine import forked, spares
+from fob.engine.launchers import Exit, ProcessLauncher, identity
+
+# all that a process can see of how it was started, and that should not tell
+ABOUT = """
+import atexit, gc, json, locale, os, resource, signal, socket, stat, subprocess, sys, threading
+descriptors = {}
+for name in sorted(os.listdir("/proc/self/fd"), key=int):
+    try:
+        descriptors[name] = stat.S_IFMT(os.fstat(int(name)).st_mode), os.get_inheritable(int(name))
+    except OSError:  # the one that lists them
+        pass
+status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+print(json.dumps({
+    "descriptors": descriptors,
+    "stdin": os.readlink("/proc/self/fd/0"),
+    "signals": [str(signal.getsignal(n)) for n in sorted(signal.valid_signals())],
+    "masks": [status[name].strip() for name in ("SigBlk", "SigIgn", "SigCgt", "NoNewPrivs")],
+    "wakeup": signal.set_wakeup_fd(-1),
+    "atexit": atexit._ncallbacks(),
+    "threads": [thread.name for thread in threading.enumerate()],
+    "native id": threading.main_thread().native_id - os.getpid(),
+    "leads": [os.getsid(0) - os.getpid(), os.getpgrp() - os.getpid()],
+    "parent": os.getppid(),
+    "folder": os.getcwd(),
+    "umask": os.umask(0o22),
+    "limits": [resource.getrlimit(n) for n in range(16)],
+    "nice": os.nice(0),
+    "cpus": sorted(os.sched_getaffinity(0)),
+    "comm": open("/proc/self/comm").read(),
+    "cmdline": open("/proc/self/cmdline").read(),
+    "environ": dict(os.environ),
+    "environ of a child": subprocess.run(["env", "-0"], capture_output=True)
+                            .stdout.decode().split(chr(0)),
+    "python": [sys.executable, sys.version, sys.flags, sys.path, sys.argv, sys.orig_argv],
+    "gc": [gc.isenabled(), gc.get_threshold(), gc.get_debug()],
+    "streams": [[s.encoding, s.errors, s.line_buffering, s.name]
+                for s in (sys.stdin, sys.stdout, sys.stderr)],
+    "locale": locale.setlocale(locale.LC_ALL),
+    "timezone": __import__("time").tzname,
+    "limit": sys.getrecursionlimit(),
+    "names": [__name__, sys.modules["__main__"].__name__],
+    "shown": [e for e in open("/proc/self/environ").read().split(chr(0))
+              if e and not e.startswith("FOB_FUNCTION")],
+}))
+"""
+
+Body = Callable[[Bench], Awaitable[None]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Body], None]:
+    return lambda body: launching.run("zygote", tmp_path, body)
+
+
+async def forked_output(bench: Bench, given: str, **options: Any) -> str:
+    told, _, output = (await bench.output_of(f"{FORKED}\n{given}", **options)).partition("\n")
+    assert told == "forked"
+    return output
+
+
+def test_a_forked_process_sees_what_an_executed_one_does(
+    run: Callable[[Body], None], tmp_path: Path
+) -> None:
+    environment = {"MESOS_TASK_ID": "t.1", "TZ": "Asia/Tokyo", "EMPTY": "", "ODD": "ö=\n"}
+
+    async def body(bench: Bench) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as other:
+            passed = {"LISTENER": listener.fileno(), "OTHER": other.fileno()}
+            seen = json.loads(await forked_output(bench, ABOUT, passed=passed, **environment))
+            assert [seen["environ"][name] for name in passed] == ["3", "4"]
+            executing = Bench(ProcessLauncher(), bench.folder)
+            expected = json.loads(await executing.output_of(ABOUT, passed=passed, **environment))
+        assert without(passed, seen) == without(passed, expected)
+
+    run(body)
+
+
+def without(passed: dict[str, int], about: dict[str, Any]) -> dict[str, Any]:
+    """What was told, but for the numbers of descriptors, which are the launcher's to choose."""
+    for name in passed:
+        del about["environ"][name]
+    about["descriptors"] = list(about["descriptors"].values())
+    for key in ("environ of a child", "shown"):
+        about[key] = sorted(e for e in about[key] if e.partition("=")[0] not in passed)
+    return about
+
+
+def test_each_has_chances_of_its_own(run: Callable[[Body], None]) -> None:
+    given = (
+        "import os, random, secrets, tempfile, uuid\n"
+        "print(random.random(), random.Random().random(), secrets.token_hex(), uuid.uuid4(),\n"
+        "      os.urandom(8).hex(), next(tempfile._get_candidate_names()))"
+    )
+
+    async def body(bench: Bench) -> None:
+        first = (await forked_output(bench, given)).split()
+        second = (await forked_output(bench, given)).split()
+        assert len(first) == len(second) == 6
+        assert not set(first) & set(second)
+
+    run(body)
+
+
+def test_a_program_that_has_loaded_random_is_seeded_anew(
+    run: Callable[[Body], None],
+) -> None:
+    async def body(bench: Bench) -> None:
+        bench.program = b"import random\nrandom.seed(1)\n" + launching.PROGRAM
+        await bench.until_it_forks()
+        given = "import random; print(random.random())"
+        assert await forked_output(bench, given) != await forked_output(bench, given)
+
+    run(body)
+
+
+def test_the_main_thread_can_be_signalled(run: Callable[[Body], None]) -> None:
+    given = (
+        "import signal, threading\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('got it', flush=True))\n"
+        "main = threading.main_thread().ident\n"
+        "other = threading.Thread(target=signal.pthread_kill, args=(main, signal.SIGUSR1))\n"
+        "other.start(); other.join()"
+    )
+
+    async def body(bench: Bench) -> None:
+        assert await forked_output(bench, given) == "got it\n"
+
+    run(body)
+
+
+def test_it_can_fork_and_start_processes_itself(run: Callable[[Body], None]) -> None:
+    given = (
+        "import os, subprocess\n"
+        "if pid := os.fork():\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]),\n"
+        "          subprocess.run(['sh', '-c', 'exit 5']).returncode)\n"
+        "else: os._exit(4)"
+    )
+
+    async def body(bench: Bench) -> None:
+        assert await forked_output(bench, given) == "4 5\n"
+
+    run(body)
+
+
+# what cannot be forked is executed
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PATH": "/usr/local/bin:/usr/bin:/bin:/root/.pyenv/shims"},
+        {"LANG": "C"},
+        {"LC_ALL": "C"},
+        {"LD_LIBRARY_PATH": "/nowhere"},
+        {"MALLOC_ARENA_MAX": "1"},
+        {"not.a.name": "1"},
+        {"PADDING": "x" * 140_000},
+    ],
+)
+def test_what_would_start_differently_is_executed(
+    run: Callable[[Body], None], variables: dict[str, str]
+) -> None:
+    async def body(bench: Bench) -> None:
+        value = variables.get("PADDING", "")
+        several = {f"PADDING{n}": value[n * 70_000 :][:70_000] for n in range(2) if value}
+        assert await bench.output_of(FORKED, **(several or variables)) == "executed\n"
+
+    run(body)
+
+
+def test_what_is_packed_badly_is_executed(run: Callable[[Body], None]) -> None:
+    async def body(bench: Bench) -> None:
+        whole = launching.packed(bench.program, "")
+        for value in ("", "é", "AAAA", whole[: len(whole) // 2]):
+            bench.start("", FOB_FUNCTION=value)
+            assert (await bench.exit()).code == 1
+            assert "Traceback" in bench.printed("stderr")
+
+    run(body)
+
+
+def test_the_commands_of_functions_can_be_forked() -> None:
+    assert appdef._COMMAND == forked.COMMAND
+
+
+# what becomes of a zygote
+
+
+class Family:
+    """The zygote of this process, the first of its children, and the spare ones."""
+
+    def __init__(self) -> None:
+        own = list(filter(is_child, map(int, filter(str.isdigit, os.listdir("/proc")))))
+        self.zygote, *self.spares = sorted(own, key=lambda pid: identity(pid)["started"] or 0)
+
+
+def is_child(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(stat[1]) == os.getpid() and stat[0] != "Z"
+
+
+async def whole_family() -> Family:
+    def found() -> Family | None:
+        family = Family()
+        return family if len(family.spares) == spares.SPARES else None
+
+    family: Family = await until(found)
+    return family
+
+
+def test_a_zygote_that_dies_is_replaced_and_its_children_run_on(
+    run: Callable[[Body], None],
+) -> None:
+    async def body(bench: Bench) -> None:
+        running = bench.start("import time; print(1, flush=True); time.sleep(1000)")
+        ended, bench.ended = bench.ended, asyncio.get_running_loop().create_future()
+        await until(bench.printed)
+        old = Family().zygote
+        os.kill(old, signal.SIGKILL)
+        await until(lambda: identity(old)["started"] is None)
+        await bench.until_it_forks()
+        assert not ended.done()
+        # and how it ends is known, though its parent in all but name is gone
+        running.stop(signal.SIGTERM)
+        assert await ended == Exit(signal=15)
+
+    run(body)
+
+
+def test_a_task_is_executed_while_there_is_no_zygote(
+    run: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spares, "BACKOFF_SECONDS", 60.0)
+
+    async def body(bench: Bench) -> None:
+        family = await whole_family()
+        for pid in (family.zygote, *family.spares):
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: identity(family.zygote)["started"] is None)
+        assert await bench.output_of(FORKED) == "executed\n"
+
+    run(body)
+
+
+def test_a_zygote_that_does_not_answer_is_replaced(run: Callable[[Body], None]) -> None:
+    async def body(bench: Bench) -> None:
+        family = await whole_family()
+        os.kill(family.zygote, signal.SIGSTOP)
+        told = [await bench.output_of(FORKED) for _ in range(spares.SPARES + 1)]
+        assert told == ["forked\n"] * spares.SPARES + ["executed\n"]
+        await until(lambda: identity(family.zygote)["started"] is None)
+        await bench.until_it_forks()
+
+    run(body)
+
+
+def test_a_spare_that_dies_harms_nobody(run: Callable[[Body], None]) -> None:
+    async def body(bench: Bench) -> None:
+        for pid in (await whole_family()).spares:
+            os.kill(pid, signal.SIGKILL)
+            # without the loop, which would see it
+            live.until(lambda pid=pid: identity(pid)["started"] is None)
+        assert await bench.output_of(FORKED) == "executed\n"
+        await bench.until_it_forks()
+
+    run(body)
+
+
+def test_more_at_once_than_there_are_spares_are_forked(run: Callable[[Body], None]) -> None:
+    async def body(bench: Bench) -> None:
+        await whole_family()
+        given = "import gc, os; os._exit(40 + bool(gc.get_freeze_count()))"
+        ends = []
+        for _ in range(3 * spares.SPARES):
+            bench.start(given)
+            ends.append(bench.ended)
+        assert set(await asyncio.gather(*ends)) == {Exit(code=41)}
+
+    run(body)
+
+
+def test_a_program_that_cannot_be_loaded_is_executed(run: Callable[[Body], None]) -> None:
+    async def body(bench: Bench) -> None:
+        bench.program = b"exec(SNIPPET)\n"
+        for _ in range(5):
+            assert await bench.output_of(FORKED) == "executed\n"
+
+    run(body)
+
+
+def test_only_so_many_programs_have_a_zygote(
+    run: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forked, "PROGRAMS", 1)
+    monkeypatch.setattr(spares, "SPARES", 1)
+
+    async def body(bench: Bench) -> None:
+        first = Family().zygote
+        bench.program = b"# another\n" + launching.PROGRAM
+        await bench.until_it_forks()
+        await until(lambda: identity(first)["started"] is None)
+
+    run(body)
+
+
+def test_nothing_is_left_of_an_engine_that_is_killed(tmp_path: Path) -> None:
+    """The zygote and its spares end by themselves; what was told to be something goes on."""
+    script = (
+        "import asyncio, os, sys; from pathlib import Path; import launching\n"
+        "async def body(bench):\n"
+        "    running = bench.start('import time; time.sleep(1000)')\n"
+        "    print(running.handle['pid'], flush=True); os.kill(os.getpid(), 9)\n"
+        "launching.run('zygote', Path(sys.argv[1]), body)\n"
+    )
+    here = Path(launching.__file__).parent
+    path = os.pathsep.join(map(str, (here, here.parent, live.SERVICE)))
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        timeout=30,
+    )
+    pid = int(done.stdout)
+    live.until(lambda: len(live.processes_of(tmp_path)) == 1)
+    assert live.processes_of(tmp_path)[0].startswith(f"{pid}:")
+    os.kill(pid, signal.SIGKILL)
