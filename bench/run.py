@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from typing import Any
 import record
 
 SAMPLE = (record.ROOT / "py_example.py").read_bytes()
-COLD_STARTS = 100
+COLD_STARTS = 100  # of each kind of file
+PACKAGE = "fob_bench_package"
 CALLS = 2000
 CONCURRENCY = 16
 ROUNDS = 12  # of throughput, direct and routed in turn
@@ -60,9 +62,23 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: by
     return json.loads(content)
 
 
+def make_package(folder: str) -> None:
+    """A wheel of one empty module, so that measuring dependencies needs no network."""
+    info = f"{PACKAGE}-1.0.dist-info"
+    with zipfile.ZipFile(Path(folder, f"{PACKAGE}-1.0-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr(f"{PACKAGE}.py", "")
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.0\n"
+        )
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
 @contextlib.contextmanager
 def service() -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="fob-bench-") as home:
+        make_package(home)
+        os.environ |= {"PIP_FIND_LINKS": home, "UV_FIND_LINKS": home}
         flags = [f"--home={home}", "--host=127.0.0.1", "--port=0", "--marathon-api=", "--token="]
         log = Path(home, "bench.log")
         with log.open("wb") as errors:
@@ -87,19 +103,31 @@ def port_of(process: subprocess.Popen[bytes], log: Path) -> int:
     raise SystemExit(f"the service did not start: {log.read_text()}")
 
 
-def cold_starts(running: Service) -> list[float]:
-    """Milliseconds from POST to the function's first answer, each time of a new file."""
-    samples = []
+def cold_starts(running: Service) -> dict[str, dict[str, Any]]:
+    """From POST to first answer, of files without and with a dependency that is installed already,
+    in turn."""
+    needing = f'# /// script\n# dependencies = ["{PACKAGE}==1.0"]\n# ///\n'.encode() + SAMPLE
+    kinds = {"cold start": SAMPLE, "cold start, installed dependency": needing}
+    kept = running.gen(needing)  # installs it, and keeps it
+    running.meta(kept)
+    samples: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(COLD_STARTS):
-        source = SAMPLE + f"\n# {number}\n".encode()
-        started_ns = time.monotonic_ns()
-        id_ = running.gen(source)
-        host, port = running.meta(id_)
-        with contextlib.closing(http.client.HTTPConnection(host, port, timeout=60)) as function:
-            ask(function, "GET", "/", None)
-            samples.append((time.monotonic_ns() - started_ns) / 1e6)
-        running.remove(id_)
-    return samples
+        for kind, source in kinds.items():
+            samples[kind].append(cold_start(running, source + f"\n# {number}\n".encode()))
+    running.remove(kept)
+    return {kind: record.summary(taken, "ms") for kind, taken in samples.items()}
+
+
+def cold_start(running: Service, source: bytes) -> float:
+    """Milliseconds from POST to the first answer of a function nobody has seen."""
+    started_ns = time.monotonic_ns()
+    id_ = running.gen(source)
+    host, port = running.meta(id_)
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=60)) as function:
+        ask(function, "GET", "/", None)
+        taken_ms = (time.monotonic_ns() - started_ns) / 1e6
+    running.remove(id_)
+    return taken_ms
 
 
 def load(host: str, port: int, path: str, connections: int, seconds: float, count: int) -> Any:
@@ -164,8 +192,8 @@ def pss_mib(pid: str) -> float:
 def main() -> None:
     result = record.circumstances()
     with service() as running:
-        print(f"{COLD_STARTS} cold starts ...", flush=True)
-        results = {"cold start": record.summary(cold_starts(running), "ms")}
+        print(f"{COLD_STARTS} cold starts of each kind ...", flush=True)
+        results = cold_starts(running)
         print("calls ...", flush=True)
         results |= calls(running)
         print(f"memory of {FUNCTIONS} functions ...\n", flush=True)

@@ -54,12 +54,18 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start_engine(home: Path) -> Iterator[Callable[..., live.Engine]]:
+def launcher() -> str:
+    """How engines start their tasks; a test that is to see both ways is parametrised with it."""
+    return "zygote"
+
+
+@pytest.fixture
+def start_engine(home: Path, launcher: str) -> Iterator[Callable[..., live.Engine]]:
     """Start engines with settings as keywords; all of them are stopped at the end."""
     started: list[live.Engine] = []
 
     def start(folder: Path = home, **settings: str) -> live.Engine:
-        started.append(live.Engine(folder, **settings))
+        started.append(live.Engine(folder, **{"FOB_LAUNCHER": launcher} | settings))
         return started[-1]
 
     yield start
@@ -74,12 +80,12 @@ def engine(start_engine: Callable[..., live.Engine]) -> live.Engine:
 
 
 @pytest.fixture
-def start_dispatcher(home: Path) -> Iterator[Callable[..., live.Dispatcher]]:
+def start_dispatcher(home: Path, launcher: str) -> Iterator[Callable[..., live.Dispatcher]]:
     """Start dispatchers with settings as keywords; all of them are stopped at the end."""
     started: list[live.Dispatcher] = []
 
     def start(folder: Path = home, **settings: str) -> live.Dispatcher:
-        started.append(live.Dispatcher(folder, **settings))
+        started.append(live.Dispatcher(folder, **{"FOB_LAUNCHER": launcher} | settings))
         return started[-1]
 
     yield start

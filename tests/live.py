@@ -1,5 +1,6 @@
 """Real processes for the tests: an engine and a dispatcher, started and stopped as users do."""
 
+import contextlib
 import json
 import os
 import re
@@ -165,6 +166,10 @@ class Dispatcher(Server):
         return requests.get(f"http://{host}:{port}/", timeout=PATIENCE_SECONDS, **options)
 
     @property
+    def engine_log(self) -> str:
+        return (self.home / "engine" / "log").read_text()
+
+    @property
     def engine_pid(self) -> int:
         return int(json.loads((self.home / "engine" / "engine.json").read_text())["pid"])
 
@@ -193,3 +198,15 @@ def _told_by(pid: str) -> str:
 def descriptors_of(pid: int) -> int:
     """How many file descriptors the process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def listened_to_by(folder: Path) -> set[int]:
+    """The TCP ports on which processes of `folder` listen."""
+    sockets = set()
+    for told in processes_of(folder):
+        for fd in Path(f"/proc/{told.partition(':')[0]}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(fd))
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = [line for line in lines if line[3] == "0A"]  # TCP_LISTEN
+    return {int(x[1].partition(":")[2], 16) for x in listening if f"socket:[{x[9]}]" in sockets}

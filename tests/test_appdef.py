@@ -10,6 +10,7 @@ import pytest
 
 from fob import appdef
 from fob.appdef import Placement
+from fob.dependencies import Needs
 from fob.errors import FobError, NotFound, TooLarge
 from fob.options import Options
 
@@ -28,14 +29,23 @@ def make(snippet=SNIPPET, options=None, placement=None):
     "definition",
     [
         make(),
-        make(options=Options("go", "my fn", 0.5, 128, 0, 0.5, 1, {"A_1": "x"})),
+        make(options=Options("go", "my fn", 0.5, 128, 0, 0.5, 1, {"A_1": "x"}, "*")),
         make(placement=Placement("python:3-slim", ("slave_public", "*"))),
+        appdef.app(ID, SNIPPET, Options(), CREATED, Placement(), Needs(("six",), ">=3.9")),
     ],
-    ids=["plain", "options", "image"],
+    ids=["plain", "options", "image", "needs"],
 )
 def test_every_definition_is_valid_for_every_version_of_marathon(schema, definition):
     validator = jsonschema.Draft4Validator(json.loads(schema.read_text()))
     assert [error.message for error in validator.iter_errors(definition)] == []
+
+
+def test_a_function_with_needs_has_time_to_install():
+    app = appdef.app(ID, SNIPPET, Options(), CREATED, Placement(), Needs(("a", "b<2"), ">=3.9"))
+    assert app["healthChecks"][0]["gracePeriodSeconds"] == 330
+    assert app["env"]["FOB_REQUIREMENTS"] == "a\nb<2"
+    assert app["env"]["FOB_REQUIRES_PYTHON"] == ">=3.9"
+    assert app["cmd"] == make()["cmd"]
 
 
 def test_there_are_four_schemas():
@@ -77,7 +87,7 @@ def test_a_large_snippet_that_packs_well_fits():
 
 
 def test_the_options_come_back_without_the_values_of_the_environment():
-    options = Options("go", "my fn", 0.5, 128, 3, 2.5, 4, {"B": "secret", "A": "x"})
+    options = Options("go", "my fn", 0.5, 128, 3, 2.5, 4, {"B": "secret", "A": "x"}, "*")
     assert appdef.settings_of(make(options=options)) == {
         "name": "my fn",
         "entry": "go",
@@ -86,6 +96,7 @@ def test_the_options_come_back_without_the_values_of_the_environment():
         "instances": 3,
         "timeout": 2.5,
         "concurrency": 4,
+        "cors": "*",
         "env": ["A", "B"],
     }
 
@@ -93,7 +104,8 @@ def test_the_options_come_back_without_the_values_of_the_environment():
 def test_a_change_sends_env_and_labels_whole():
     app = make(options=Options(name="old", env={"A": "1", "B": "2"}))
     body = appdef.change(
-        app, {"instances": 3, "timeout": 5.0, "name": "new", "env": {"A": None, "C": "3"}}
+        app,
+        {"instances": 3, "timeout": 5.0, "name": "new", "env": {"A": None, "C": "3"}, "cors": "*"},
     )
     assert set(body) == {"instances", "env", "labels"}
     assert body["env"] == {
@@ -102,6 +114,7 @@ def test_a_change_sends_env_and_labels_whole():
         "FOB_FUNCTION": app["env"]["FOB_FUNCTION"],
         "FOB_TIMEOUT": "5",
         "FOB_CONCURRENCY": "16",
+        "FOB_CORS": "*",
     }
     assert body["labels"]["FOB_NAME"] == "new"
     assert body["labels"]["FOB"] == "function"

@@ -16,10 +16,17 @@ import live
 GOOD = "def handler():\n    return 'good'\n"
 
 
+@pytest.fixture(params=["process", "zygote"])
+def launcher(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def fob(dispatcher: live.Dispatcher) -> Iterator[live.Dispatcher]:
+def fob(dispatcher: live.Dispatcher, launcher: str) -> Iterator[live.Dispatcher]:
     """A dispatcher whose other function still works when the test is over."""
     good = dispatcher.gen(GOOD)
+    if launcher == "zygote":
+        live.until(lambda: "zygote is ready" in dispatcher.engine_log)
     yield dispatcher
     assert dispatcher.call(good).json() == {"result": "good"}
 

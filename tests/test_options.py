@@ -17,8 +17,11 @@ def test_no_query_gives_the_defaults():
 def test_every_key_is_read():
     assert query(
         entry="go", name="my fn", cpus="0.5", mem="128", instances="0", timeout="2.5",
-        concurrency="4", env__KEY="value", env___x="",
-    ) == Options("go", "my fn", 0.5, 128.0, 0, 2.5, 4, {"KEY": "value", "_x": ""})  # fmt: skip
+        concurrency="4", env__KEY="value", env___x="", cors="https://a.example, http://b:1",
+    ) == Options(
+        "go", "my fn", 0.5, 128.0, 0, 2.5, 4, {"KEY": "value", "_x": ""},
+        "https://a.example,http://b:1",
+    )  # fmt: skip
 
 
 def test_an_unknown_key_is_refused_with_the_known_ones():
@@ -34,7 +37,8 @@ def test_an_unknown_key_is_refused_with_the_known_ones():
         *[("instances", v) for v in ("-1", "1.5", "1001", "1e2", "\u0663", "9" * 5000, "")],
         *[("timeout", v) for v in ("0", "-1", "nan", "3601")],
         *[("concurrency", v) for v in ("0", "10001", "x")],
-        *[("entry", v) for v in ("", "a.b", "1a", "a b")],
+        *[("cors", v) for v in ("example.org", "https://a/b", "ftp://a", "https://a b")],
+        *[("entry", v) for v in ("", "a..b", "1a", "a b", "a:", ":a", "a:b:c")],
         *[("name", v) for v in ("x" * 101, "a\nb", "\x00")],
     ],
 )

@@ -6,6 +6,7 @@ Marathon's replicated store is the function's durable home.
 
 import base64
 import binascii
+import functools
 import hashlib
 import re
 import zlib
@@ -14,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fob import dependencies
+from fob.bundle import bundle
+from fob.dependencies import Needs
 from fob.errors import FobError, NotFound, TooLarge
 from fob.options import Options
+from fob.recognition import UNKNOWN, Convention
 
 GROUP = "/fob-aviary"
 
@@ -26,7 +31,6 @@ SNIPPET_BYTES = 256 * 1024
 
 _RUNNER = Path(__file__).with_name("runner.py")
 _PARTS = Path(__file__).with_name("parts")
-_PARTS_LINE = b"PARTS: dict[str, str] = {}"
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _COMMAND = (
     "exec python3 -I -S -c 'import os,zlib,binascii;"
@@ -70,7 +74,13 @@ def is_function(app: Mapping[str, Any]) -> bool:
 
 
 def app(
-    id_: str, snippet: bytes, options: Options, created: str, placement: Placement
+    id_: str,
+    snippet: bytes,
+    options: Options,
+    created: str,
+    placement: Placement,
+    needs: Needs = dependencies.NONE,
+    convention: Convention = UNKNOWN,
 ) -> dict[str, Any]:
     """The definition to POST: one that every Marathon from 0.15 to 1.11 takes.
 
@@ -84,11 +94,12 @@ def app(
         "mem": options.mem,
         "disk": 0,
         "instances": options.instances,
-        "env": _env(snippet, options),
-        "labels": _labels(snippet, options, created),
+        "env": _env(snippet, options) | needs.env(),
+        "labels": _labels(snippet, options, created)
+        | {"FOB_CONVENTION": f"{convention.name}: {convention.why}"},
         "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "http"}],
         "requirePorts": False,
-        "healthChecks": [_HEALTH_CHECK],
+        "healthChecks": [_HEALTH_CHECK | _patience(needs)],
         "upgradeStrategy": {"minimumHealthCapacity": 0, "maximumOverCapacity": 0},
         "backoffSeconds": 1,
         "backoffFactor": 1.15,
@@ -97,7 +108,7 @@ def app(
     return definition | _placed(placement)
 
 
-_HEALTH_CHECK = {
+_HEALTH_CHECK: dict[str, Any] = {
     "protocol": "TCP",
     "portIndex": 0,
     "gracePeriodSeconds": 30,
@@ -105,6 +116,14 @@ _HEALTH_CHECK = {
     "timeoutSeconds": 5,
     "maxConsecutiveFailures": 3,
 }
+
+
+def _patience(needs: Needs) -> dict[str, Any]:
+    """Time to install before listening, where nobody has done so beforehand."""
+    if not needs:
+        return {}
+    seconds = _HEALTH_CHECK["gracePeriodSeconds"] + dependencies.INSTALL_SECONDS
+    return {"gracePeriodSeconds": seconds}
 
 
 def _placed(placement: Placement) -> dict[str, Any]:
@@ -137,18 +156,27 @@ def _env(snippet: bytes, options: Options) -> dict[str, str]:
     }
     if options.entry:
         ours["FOB_ENTRY"] = options.entry
+    if options.cors:
+        ours["FOB_CORS"] = options.cors
     return {**options.env, **ours}
 
 
-def _runner() -> bytes:
-    """The runner's source with that of its parts, in the one line that is there for them."""
-    parts = {file.stem: file.read_text() for file in sorted(_PARTS.glob("[!_]*.py"))}
-    line = _PARTS_LINE[:-2] + ascii(parts).encode()
-    return _RUNNER.read_bytes().replace(_PARTS_LINE, line)
+def prepare() -> None:
+    """Do what the first function would otherwise have to wait for."""
+    _packer(_RUNNER, _PARTS)
+
+
+@functools.cache
+def _packer(runner: Path, parts: Path) -> tuple[Any, bytes]:
+    """A compressor and what it gave for the runner, which is the same for every function."""
+    compressor = zlib.compressobj(level=9)
+    return compressor, compressor.compress(bundle(runner, parts) + b"\0")
 
 
 def _packed(snippet: bytes) -> str:
-    packed = zlib.compress(_runner() + b"\0" + snippet, level=9)
+    compressor, runner = _packer(_RUNNER, _PARTS)
+    rest = compressor.copy()
+    packed = runner + rest.compress(snippet) + rest.flush()
     value = base64.b64encode(packed).decode()
     if len(value) > ENCODED_BYTES:
         raise TooLarge(
@@ -197,8 +225,16 @@ def settings_of(app: Mapping[str, Any]) -> dict[str, Any]:
         "instances": app.get("instances"),
         "timeout": timeout_of(app),
         "concurrency": int(env.get("FOB_CONCURRENCY", Options.concurrency)),
+        "cors": env.get("FOB_CORS", ""),
         "env": sorted(name for name in env if not name.startswith("FOB_")),
     }
+
+
+def convention_of(app: Mapping[str, Any]) -> dict[str, str]:
+    """Whose convention the function follows, and why."""
+    label = (app.get("labels") or {}).get("FOB_CONVENTION", f"{UNKNOWN.name}: {UNKNOWN.why}")
+    name, _, why = label.partition(": ")
+    return {"name": name, "why": why}
 
 
 def timeout_of(app: Mapping[str, Any]) -> float:
@@ -216,6 +252,8 @@ def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     for key, name in (("timeout", "FOB_TIMEOUT"), ("concurrency", "FOB_CONCURRENCY")):
         if key in values:
             env[name] = f"{values[key]:g}"
+    if "cors" in values:
+        env["FOB_CORS"] = values["cors"]
     for name, value in values.get("env", {}).items():
         env.pop(name, None)
         if value is not None:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fob import appdef, logs, source, timeline
+from fob import appdef, archive, dependencies, logs, source, timeline
 from fob.appdef import Placement
 from fob.errors import AppNotFound, FobError, MarathonError, NotFound
 from fob.marathon.client import Marathon
@@ -161,6 +161,16 @@ class Functions:
         ]
         return sorted(found, key=lambda summary: (summary["created"], summary["id"]))
 
+    async def label(self, id_: str) -> dict[str, str]:
+        """What tells one release of a function from another: name, sha256 of the file, version."""
+        app = await self._read(id_)
+        labels = app["labels"]
+        return {
+            "name": labels.get("FOB_NAME", ""),
+            "sha256": labels.get("FOB_SHA256", ""),
+            "version": str(app.get("version")),
+        }
+
     async def details(self, id_: str) -> dict[str, Any]:
         """Everything there is to know: state, settings, instances, timelines, last failure."""
         app = await self._read(id_)
@@ -172,6 +182,8 @@ class Functions:
         )
         return _summary(app, now) | {
             "settings": appdef.settings_of(app),
+            "convention": appdef.convention_of(app),
+            "dependencies": dependencies.of_app(app).json(),
             "timeline": [mark.json() for mark in marks],
             "instances": instances,
             "failures": failures,
@@ -283,8 +295,14 @@ def address(task: Task) -> tuple[str, int]:
 def _definition(
     id_: str, body: bytes, options: Options, created: str, placement: Placement
 ) -> dict[str, Any]:
-    source.check(body, options.entry)
-    return appdef.app(id_, body, options, created, placement)
+    if archive.is_archive(body):
+        opened = archive.check(body, options.entry)
+        needs = opened.needs()
+        read = source.check(opened.files[opened.entry], opened.name or None)
+    else:
+        read = source.check(body, options.entry)
+        needs = dependencies.of_source(source.decode(body))
+    return appdef.app(id_, body, options, created, placement, needs, read.convention)
 
 
 def _ready(tasks: Iterable[Task]) -> list[Task]:

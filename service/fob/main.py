@@ -20,7 +20,7 @@ from pathlib import Path
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from fob import config
+from fob import appdef, config
 from fob import log as log_setup
 from fob.appdef import Placement
 from fob.config import Settings
@@ -83,6 +83,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         _announce(settings, marathon, sockets)
         tasks.start()
         parts.push_async_callback(tasks.stop)
+        asyncio.get_running_loop().run_in_executor(None, appdef.prepare)
         settling = asyncio.create_task(_settle(functions))
         parts.push_async_callback(_cancelled, settling)
         await stopping.wait()

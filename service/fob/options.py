@@ -15,7 +15,10 @@ from fob.errors import BadRequest
 ENV_BYTES = 64 * 1024
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED = re.compile(r"(FOB_|PORT_|MESOS_|MARATHON_|LD_|PYTHON).*|PORT\d*|PORTS|HOST|PATH")
+_RESERVED = re.compile(
+    r"(FOB_(?!STORAGE$)|PORT_|MESOS_|MARATHON_|LD_|PYTHON).*|PORT\d*|PORTS|HOST|PATH"
+)
+_ORIGIN = re.compile(r"\*|https?://[\w.:\[\]-]+", re.ASCII)
 _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 
@@ -31,6 +34,7 @@ class Options:
     timeout: float = 60
     concurrency: int = 16
     env: Mapping[str, str] = field(default_factory=dict)
+    cors: str = ""
 
 
 class _Fault(Exception):
@@ -61,15 +65,22 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
 
 
 def _entry(value: Any) -> str:
-    if not isinstance(value, str) or not value.isidentifier():
-        raise _Fault("is not the name of a Python function")
-    return value
+    if not all(part.isidentifier() for part in str(value).replace(":", ".", 1).split(".")):
+        raise _Fault("is not NAME, MODULE or MODULE:NAME of a Python function")
+    return str(value)
 
 
 def _name(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 100 or not value.isprintable():
         raise _Fault("is not a name of at most 100 printable characters")
     return value.strip()
+
+
+def _cors(value: Any) -> str:
+    origins = str(value).replace(",", " ").split()
+    if not isinstance(value, str) or not all(map(_ORIGIN.fullmatch, origins)):
+        raise _Fault("is neither * nor origins such as https://example.org, separated by commas")
+    return ",".join(origins)
 
 
 _KINDS: dict[str, Callable[[Any], Any]] = {
@@ -80,6 +91,7 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
     "instances": _integer(0, 1000),
     "timeout": _number(0.001, 3600, " (seconds)"),
     "concurrency": _integer(1, 10000),
+    "cors": _cors,
 }
 _CHANGEABLE = tuple(name for name in _KINDS if name != "entry")
 

@@ -24,9 +24,10 @@ if TYPE_CHECKING:  # typing costs 3 ms
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    Answer = tuple[int, bytes, bytes]  # status, header lines, body
+
 HEAD_LIMIT = 65536  # bytes of a request's line and headers
 BODY_LIMIT = 16 << 20  # bytes of a request's body
-CHUNK_LINE_LIMIT = 1024  # bytes of the line before a chunk
 OUTPUT_LIMIT = 1 << 20  # bytes of a call's output kept for its answer
 FIELD_LIMIT = 1000  # fields of a query string or form
 TICK = 0.005  # seconds a call may keep the others waiting before another thread serves them
@@ -36,10 +37,44 @@ SEND_GRACE = 30.0  # seconds a client may take to read a part of its answer
 LAST_WORDS = 5.0  # seconds clients have to read their answers when the runner ends
 
 ENTRIES = ("callme", "call_me", "handler", "lambda_handler", "main", "handle")
+APPLICATIONS = ("app", "application")  # asked for first: their routes may have any of those names
+# parameters of functions written for other platforms; parts/conventions.py knows which
+CLAIMED = ("lambda_handler", "handle", *APPLICATIONS)
+HINTS = {"event", "context", "args", "params", "dict", "req", "request", "scope", "start_response"}
 FILE = "snippet.py"  # the snippet's name in tracebacks
+FOLDER = ""  # where the files of a snippet are that has several
 PARSE_ONLY = 0x400  # ast.PyCF_ONLY_AST
+LOCK = threading.Lock()  # for what calls make once
+# results that JSON may hold; a tuple is one unless it is a whole answer
+VALUES = frozenset((dict, list, str, int, float, bool, type(None)))
+JSON = b"Content-Type: application/json\r\n"
 
 BAD_START, BAD_IMPORT, NO_CALLABLE, STUCK, BROKEN = 2, 3, 4, 5, 70
+
+# what only some functions need: sources by name, here when this file travels inside an app
+PARTS: dict[str, str] = {}
+
+
+def part(name: str) -> Any:
+    """The module `parts/<name>.py`, compiled when it is first asked for."""
+    full = "fob_" + name
+    if full not in sys.modules:
+        file = f"parts/{name}.py"
+        module = type(sys)(full)
+        exec(compile(PARTS[name], file, "exec", dont_inherit=True), module.__dict__)
+        sys.modules.setdefault(full, module)  # only now: no other thread may get half of it
+    return sys.modules[full]
+
+
+def parts_beside() -> dict[str, str]:
+    """The sources of all parts, when this file is run where it lies."""
+    folder = os.path.join(os.path.dirname(__file__), "parts")
+    sources = {}
+    for name in os.listdir(folder):
+        if name.endswith(".py"):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                sources[name[:-3]] = file.read()
+    return sources
 
 
 class Refused(Exception):
@@ -97,12 +132,12 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        line, self.line = self.line, bytearray()
-        write_all(1, line)
+        if self.line:
+            line, self.line = self.line, bytearray()
+            write_all(1, line)
 
     def add_to(self, reply: dict[str, Any]) -> None:
-        if self.line:
-            self.flush()
+        self.flush()
         if self.kept:
             reply["output"] = self.kept.decode("utf-8", "replace")
         if self.truncated:
@@ -161,7 +196,10 @@ def to_int(value: Any) -> int:
 def to_float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError
-    return float(value)
+    number = float(value)
+    if not abs(number) < float("inf"):  # JSON has no such numbers, nor NaN
+        raise ValueError
+    return number
 
 
 def to_bool(value: Any) -> bool:
@@ -185,25 +223,42 @@ class Parameter:
 
     def __init__(self, name: str, kind: int, default: Any, annotation: Any) -> None:
         self.name, self.kind, self.default, self.annotation = name, kind, default, annotation
+        self.typed: Callable[[Any], Any] | None = None  # a conversion by parts/types.py
 
     def __str__(self) -> str:
         text = {VAR_POSITIONAL: "*", VAR_KEYWORD: "**"}.get(self.kind, "") + self.name
         if self.annotation is not MISSING:
-            text += ": " + str(getattr(self.annotation, "__name__", self.annotation))
+            text += ": " + written(self.annotation)
         if self.default is not MISSING:
             text += f" = {self.default!r:.50}"
         return text
 
     def convert(self, value: Any) -> Any:
         """`value` as the annotation wants it; ValueError when it is not of that kind."""
-        known = CONVERT.get(self.annotation) if isinstance(self.annotation, (type, str)) else None
-        if known is None or (value is None and self.default is None):
+        if value is None and self.default is None:
+            return value
+        if self.typed:
+            return self.typed(value)
+        known = self.known()
+        if known is None:
             return value
         try:
             return known(value)
         except (ValueError, KeyError, OverflowError):
-            wanted = getattr(self.annotation, "__name__", self.annotation)
+            wanted = written(self.annotation)
             raise ValueError(f"{self.name}={value!r:.80} is not {wanted}") from None
+
+    def known(self) -> Callable[[Any], Any] | None:
+        """The core's own conversion."""
+        return CONVERT.get(self.annotation) if isinstance(self.annotation, (type, str)) else None
+
+
+def written(annotation: Any) -> str:
+    """An annotation as the snippet has it."""
+    text = str(annotation)
+    if "[" in text or "|" in text:
+        return text.replace("typing.", "").replace("snippet.", "")
+    return str(getattr(annotation, "__name__", text))
 
 
 def parameters_of(function: Any) -> list[Parameter]:
@@ -246,25 +301,42 @@ class Signature:
     """What a function takes, and how a request's fields become its arguments."""
 
     def __init__(self, name: str, function: Any) -> None:
-        self.name = name
+        self.name, self.function = name, function
         self.parameters = parameters_of(function)
         named = [p for p in self.parameters if p.kind not in (VAR_POSITIONAL, VAR_KEYWORD)]
         self.named = {p.name: p for p in named}
+        self.positional = [p.name for p in named if p.kind != KEYWORD_ONLY]
         self.required = [p.name for p in named if p.default is MISSING]
         self.takes_any = any(p.kind == VAR_KEYWORD for p in self.parameters)
+        self.unread = [p for p in named if p.annotation is not MISSING and not p.known()]
+        raw = [p.name for p in named if p.annotation in (bytes, "bytes")]
+        if len(named) == 1 and named[0].name == "body" and named[0].annotation is MISSING:
+            raw = ["body"]
+        self.raw = raw[0] if len(raw) == 1 else ""  # the parameter that gets the body as it comes
+        self.why = "its parameters are its arguments"
+
+    def takes_raw(self, request: Request) -> bool:
+        """True when the body is an argument as it is; beside others it may name them instead."""
+        if not self.raw or len(self.named) == 1:
+            return bool(self.raw)
+        kind = request.headers.get("content-type", "").lower()
+        return not kind.startswith(("application/json", "application/x-www-form-urlencoded"))
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(map(str, self.parameters))})"
 
     def bind(self, fields: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments from `fields`; Refused names every fault."""
-        faults, values = [], {}
+        if self.unread:
+            self._read_types()
+        faults: list[str] = []
+        values = {}
         for name, value in fields.items():
             parameter = self.named.get(name)
             try:
                 values[name] = parameter.convert(value) if parameter else value
             except ValueError as error:
-                faults.append(str(error))
+                faults += getattr(error, "faults", [str(error)])
             if parameter is None and not self.takes_any:
                 faults.append(f"{name} is not an argument")
         faults += [f"{name} is missing" for name in self.required if name not in fields]
@@ -272,13 +344,30 @@ class Signature:
             raise self.refusal("; ".join(faults), faults)
         return self._positional(values), values
 
+    def _read_types(self) -> None:
+        """Have the annotations read that the core does not know."""
+        reader = self._reader()
+        for parameter in self.unread:
+            parameter.typed = reader.converter(parameter.annotation, parameter.name)
+        self.unread = []  # only now: no other thread may miss one
+
+    def _reader(self) -> Any:
+        module = sys.modules.get(getattr(self.function, "__module__", "")) or sys
+        makers = part("values").makers(CONVERT)
+        return part("types").Reader(vars(module), makers, part("shapes"))
+
+    def schemas(self) -> Any:
+        """JSON Schemas of the arguments and of the result, None when nothing is said of that."""
+        encode = part("values").encode
+        return part("schema").schemas(self.function, self.raw, self._reader(), encode)
+
     def _positional(self, values: dict[str, Any]) -> list[Any]:
         """Take the positional-only arguments out of `values`."""
         first = [p for p in self.parameters if p.kind == POSITIONAL_ONLY]
         return [values.pop(p.name, p.default) for p in first]
 
     def refusal(self, message: str, faults: list[str]) -> Refused:
-        details = {"signature": str(self), "faults": faults}
+        details = {"signature": str(self), "why": self.why, "faults": faults}
         return Refused(400, "bad_arguments", f"{message}; the function is {self}", details)
 
 
@@ -295,8 +384,8 @@ def fields_of(text: str) -> dict[str, Any]:
     return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}
 
 
-def unquote(text: str) -> str:
-    text = text.replace("+", " ")
+def unquote(text: str, plus: str = " ") -> str:
+    text = text.replace("+", plus)
     if "%" not in text:
         return text
     from urllib.parse import unquote_to_bytes
@@ -311,8 +400,28 @@ def not_a_number(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-DECODE = json.JSONDecoder(parse_constant=not_a_number).decode
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's members; two of one name are somebody's mistake."""
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    for name, _ in pairs:
+        if members.pop(name, pairs) is pairs:
+            raise ValueError(f"an object has {name!r} twice")
+    return members
+
+
+DECODE = json.JSONDecoder(parse_constant=not_a_number, object_pairs_hook=without_twins).decode
 ENCODE = json.JSONEncoder(allow_nan=False).encode
+
+
+def encoded(value: Any) -> bytes:
+    """`value` as JSON; what that has no type for is written as parts/values.py says."""
+    try:
+        return ENCODE(value).encode("ascii")
+    except TypeError:
+        encoder = json.JSONEncoder(allow_nan=False, default=part("values").encode)
+        return encoder.encode(value).encode("ascii")
 
 
 def body_of(request: Request) -> Any:
@@ -336,11 +445,11 @@ def body_of(request: Request) -> Any:
 class Snippet:
     """The user's file as a module; tracebacks ask it for their source lines."""
 
-    def __init__(self, source: bytes) -> None:
-        self.source = source
-        self.code = compile(source, FILE, "exec", dont_inherit=True)
-        tree = compile(source, FILE, "exec", PARSE_ONLY, dont_inherit=True)
-        self.functions, self.others = bound_names(tree)
+    def __init__(self, source: bytes, file: str = FILE, package: str = "") -> None:
+        self.source, self.file, self.package = source, file, package
+        self.code = compile(source, file, "exec", dont_inherit=True)
+        self.tree: Any = compile(source, file, "exec", PARSE_ONLY, dont_inherit=True)
+        self.functions, self.others = bound_names(self.tree)
 
     def get_source(self, _name: str) -> str:
         """The text, as linecache asks of a module's `__loader__`."""
@@ -351,16 +460,19 @@ class Snippet:
     def run(self, name: str) -> dict[str, Any]:
         """Run the file as the module `name`; what it defines."""
         module = type(sys)(name)
-        module.__file__ = FILE
+        module.__file__, module.__package__ = self.file, self.package
         module.__loader__ = self  # type: ignore[assignment]
         if name != "__main__":  # pickle and dataclasses look it up; __main__ is the runner's
             sys.modules[name] = module
+        if name != "__main__" and not self.package:  # so that `from . import storage` works
+            module.__package__, module.__path__ = name, [FOLDER] if FOLDER else []
         exec(self.code, module.__dict__)
         return module.__dict__
 
     def is_script(self) -> bool:
         """True when nothing in the text can be a function to call."""
-        return not self.functions and not self.others.intersection((*ENTRIES, "*"))
+        known = (*ENTRIES, *APPLICATIONS, "*")
+        return not self.functions and not self.others.intersection(known)
 
 
 def bound_names(tree: Any) -> tuple[list[str], set[str]]:
@@ -390,74 +502,148 @@ def statements(body: list[Any]) -> Iterator[Any]:
                 yield from statements(getattr(node, block, []))
 
 
-def find(snippet: Snippet, names: dict[str, Any], entry: str) -> str:
-    """The name of the function to call, "" for a script; CannotStart when it is not clear."""
-    for name in [entry] if entry else ENTRIES:
-        if callable(names.get(name)):
-            return name
+def find(snippet: Snippet, names: dict[str, Any], entry: str) -> tuple[str, Any] | None:
+    """Name and value of what to call, None for a script; CannotStart when it is not clear."""
     public = [name for name in snippet.functions if callable(names.get(name))]
     if entry:
+        found = part("conventions").resolve(names, entry)
+        if callable(found):
+            return entry, found
         message = f"FOB_ENTRY is {entry!r}, and the snippet has no such function; it has "
         raise CannotStart(NO_CALLABLE, message + (", ".join(public) or "none"))
+    for name in (*APPLICATIONS, *ENTRIES):
+        found = names.get(name)
+        if callable(found) and (name not in APPLICATIONS or is_application(name, found)):
+            return name, found
+    if len(public) > 1 and b"functions_framework" in snippet.source:
+        public = part("conventions").marked(snippet.tree, public) or public
     if len(public) > 1:
         message = "which one is it? The snippet defines " + ", ".join(public)
         message += f"; name one of them {' or '.join(ENTRIES)}, or give the entry"
         raise CannotStart(NO_CALLABLE, message)
-    return public[0] if public else ""
+    return (public[0], names[public[0]]) if public else None
+
+
+def is_application(name: str, found: Any) -> bool:
+    """True for an ASGI or WSGI application, or a class of them."""
+    of_class = isinstance(found, type)
+    taken = Signature(name, found.__call__ if of_class else found).positional
+    return bool(part("conventions").is_application(taken[of_class:]))
 
 
 class Function:
-    """What a request calls."""
+    """What a request calls, and how: `invoke` makes a result of a `Call`."""
 
     def __init__(self, snippet: Snippet, entry: str) -> None:
         """Import the snippet and find the function in it; a script is run by each call."""
         self.snippet = snippet
         self.stdout = sys.stdout
-        self.loop = Loop()
-        self.name = ""
+        self.loop: Any = None  # the event loop, once there is something to await
+        self.cors: Any = None  # headers for web pages of others: parts/cors.py
+        self.streams = False  # whether it reads the body by itself, while that comes
+        self.close: Callable[[], object] = lambda: None  # what is to be done at the end
+        self.invoke: Callable[[Call], Any] = self._result
+        self.name, self.target = "", self._run_script
         if entry or not snippet.is_script():
             names = snippet.run("snippet")
-            self.name = find(snippet, names, entry)
-        self.call = names[self.name] if self.name else self._run_script
-        self.signature = Signature(self.name or FILE, self.call)
+            self.name, self.target = find(snippet, names, entry) or (self.name, self.target)
+        if isinstance(self.target, type):
+            self.target = part("conventions").instance(self.target)
+        self.signature = Signature(self.name or FILE, self.target)
+        self.convention, self.why = "script", "the file defines no public function"
+        if self.name:
+            self._recognise()
+        del snippet.tree
+
+    def _recognise(self) -> None:
+        """Find out whose convention the function follows; most follow none but fob's own."""
+        self.convention, self.why = "plain", "its parameters are its arguments"
+        hints = HINTS.intersection(name.strip("_") for name in self.signature.positional)
+        if hints or self.name in CLAIMED or b"functions_framework" in self.snippet.source:
+            self.convention, self.why, home = part("conventions").recognise(
+                self.name, self.signature.positional, self.snippet.tree
+            )
+            self.signature.why = self.why
+            if home:
+                self.invoke = part(home).make(self, CORE)
 
     def _run_script(self) -> None:
         self.snippet.run("__main__")
 
-    def answer(self, call: Call) -> tuple[int, bytes]:
-        """Call it; the status and body for the caller. Whatever the snippet raises ends here."""
+    def answer(self, call: Call) -> Answer | None:
+        """Call it; what to send the caller, None when that has been sent. Whatever the snippet
+        raises ends here."""
         sys.stdout = self.stdout  # the last call may have left another
         output = Output()
         OUTPUT.set(output)
         try:
-            status, reply = 200, {"result": self._result(call)}
+            result = self.invoke(call)
+            if type(result) not in VALUES:
+                made: Answer | None = part("answers").send(result, call, CORE)
+                if made or call.begun:
+                    output.flush()
+                    return made
+            status, reply = 200, {"result": result}
         except Refused as refused:
             status, reply = refused.status, refused.reply
         except BaseException as error:  # noqa: BLE001 - a call's boundary: SystemExit is an error
             status, reply = 500, failure(error)
         output.add_to(reply)
+        if call.begun:
+            call.connection.cut()
+            return None
         try:
-            return status, ENCODE(reply).encode("ascii")
+            return status, JSON, encoded(reply)
         except Exception as error:  # noqa: BLE001 - the result's own methods run in here
-            reply.update(not_json(reply.pop("result", None), error))
-            return 500, ENCODE(reply).encode("ascii")
+            reply.update(part("faults").not_json(reply.pop("result", None), error, log))
+            return 500, JSON, ENCODE(reply).encode("ascii")
+
+    def before(self, connection: Connection, request: Request) -> Answer | None:
+        """The answer to a request that asks about the function and does not call it."""
+        if request.target == "*":
+            return self._told()
+        if self.cors:
+            connection.extra, preflight = self.cors(request)
+            return (204, b"", b"") if preflight else None
+        return None
+
+    def _told(self) -> Answer:
+        """What the function is, with the schemas of what it takes and gives where fob knows."""
+        try:
+            about = part("conventions").describe(self)
+            if self.invoke == self._result:
+                about["parameters"], about["returns"] = self.signature.schemas()
+            return 200, JSON, encoded(about)
+        except Exception as error:  # noqa: BLE001 - the snippet's own classes run in here
+            return 500, JSON, encoded(failure(error))
 
     def _result(self, call: Call) -> Any:
         request = call.request
         fields = fields_of(request.query) if request.query else {}
         if request.body:
-            self._add_body(fields, body_of(request))
+            self._add_body(fields, request)
         if fields or self.signature.required:
             positional, named = self.signature.bind(fields)
-            result = self.call(*positional, **named)
+            result = self.target(*positional, **named)
         else:
-            result = self.call()
-        if hasattr(type(result), "__await__"):
-            return self.loop.wait(result, call)
-        return result
+            result = self.target()
+        return self.wait(result, call)
 
-    def _add_body(self, fields: dict[str, Any], body: Any) -> None:
+    def wait(self, result: Any, call: Call) -> Any:
+        """`result`, or what it will be when it is awaited."""
+        if not hasattr(type(result), "__await__"):
+            return result
+        if self.loop is None:
+            with LOCK:
+                self.loop = self.loop or part("loop").Loop(CORE)
+        return self.loop.wait(result, call)
+
+    def _add_body(self, fields: dict[str, Any], request: Request) -> None:
         """A JSON object or form adds its fields; any other value is the one missing argument."""
+        if self.signature.takes_raw(request):
+            fields[self.signature.raw] = request.body
+            return
+        body = body_of(request)
         if isinstance(body, dict):
             fields.update(body)
             return
@@ -468,119 +654,42 @@ class Function:
         fields[missing[0]] = body
 
 
-class Loop:
-    """The event loop of `async def` functions, in a thread of its own, started by the first."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.loop: Any = None
-
-    def wait(self, awaitable: Any, call: Call) -> Any:
-        """Run `awaitable` in the loop; what it returns or raises."""
-        asyncio: Any = __import__("asyncio")
-
-        async def settle() -> tuple[Any, BaseException | None]:
-            cancel = asyncio.tasks.current_task().cancel
-            call.cancel = lambda: loop.call_soon_threadsafe(cancel)
-            try:
-                return await awaitable, None
-            except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop
-                return None, error
-
-        loop = self._started(asyncio)
-        result, error = asyncio.run_coroutine_threadsafe(settle(), loop).result()
-        if error is not None:
-            raise error
-        return result
-
-    def _started(self, asyncio: Any) -> Any:
-        with self.lock:
-            if self.loop is None:
-                self.loop = asyncio.new_event_loop()
-                threading.Thread(target=self._turn, name="event loop", daemon=True).start()
-        return self.loop
-
-    def _turn(self) -> None:
-        while True:
-            try:
-                self.loop.run_forever()
-            except BaseException as error:  # noqa: BLE001 - a stray task must not end the loop
-                log(trace(error))
-
-
 # What went wrong in a call
 
 
-def failure(error: BaseException) -> dict[str, Any]:
+def teller() -> Any:
+    return part("faults").Teller(FILE, FOLDER)
+
+
+def trace(error: BaseException | None) -> Any:
+    """The traceback as Python prints it, without the runner's own lines."""
+    return teller().trace(error)
+
+
+def failure(error: BaseException) -> Any:
     """The answer for a call that raised; its traceback goes to the log."""
     log(trace(error))
-    kind = type(error).__name__
-    message = words(error)
-    details = {"type": kind, "message": message, "traceback": snippet_lines(error)}
-    text = f"{kind}: {message}" if message else kind
-    return {"error": {"code": "exception", "message": text, "details": details}}
+    return teller().answer(error)
 
 
-def words(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - the snippet's own __str__
-        return "(its __str__ failed)"
-
-
-def not_json(result: Any, error: Exception) -> dict[str, Any]:
-    kind = type(result).__name__
-    message = f"the function returned a {kind} that JSON cannot hold: {words(error)}"
-    log(message + "\n")
-    return {"error": {"code": "not_json", "message": message, "details": {"type": kind}}}
-
-
-def snippet_frames(error: BaseException) -> Any:
-    """The traceback from the first line of the snippet's own on; None when it has none."""
-    entry = error.__traceback__
-    while entry and entry.tb_frame.f_code.co_filename != FILE:
-        entry = entry.tb_next
-    return entry
-
-
-def snippet_lines(error: BaseException) -> list[str]:
-    import linecache
-
-    lines, entry = [], snippet_frames(error)
-    while entry:
-        frame = entry.tb_frame
-        if frame.f_code.co_filename == FILE:
-            source = linecache.getline(FILE, entry.tb_lineno, frame.f_globals).strip()
-            lines.append(f"line {entry.tb_lineno}, in {frame.f_code.co_name}: {source}")
-        entry = entry.tb_next
-    return lines[-100:]
-
-
-def trace(error: BaseException) -> str:
-    """The traceback as Python prints it, without the runner's own lines."""
-    import traceback
-
-    try:
-        return "".join(traceback.format_exception(type(error), error, snippet_frames(error)))
-    except Exception:  # noqa: BLE001 - the snippet's own __str__ and __repr__
-        return f"{type(error).__name__} (and it cannot be printed)\n"
+def wanted(error: BaseException) -> Any:
+    """What to do about an import that failed, if that is known."""
+    return part("faults").wanted(error, getattr(sys, "stdlib_module_names", ()))
 
 
 # HTTP
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-REASON = {
-    200: b"OK",
-    400: b"Bad Request",
-    413: b"Content Too Large",
-    417: b"Expectation Failed",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    501: b"Not Implemented",
-    504: b"Gateway Timeout",
-    505: b"HTTP Version Not Supported",
-}
-HEAD = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n"
+REASONS = """200 OK; 201 Created; 204 No Content; 301 Moved Permanently; 302 Found; 303 See Other;
+304 Not Modified; 307 Temporary Redirect; 400 Bad Request; 401 Unauthorized; 403 Forbidden;
+404 Not Found; 405 Method Not Allowed; 409 Conflict; 413 Content Too Large; 417 Expectation Failed;
+422 Unprocessable Content; 429 Too Many Requests; 431 Request Header Fields Too Large;
+500 Internal Server Error; 501 Not Implemented; 502 Bad Gateway; 503 Service Unavailable;
+504 Gateway Timeout; 505 HTTP Version Not Supported"""
+REASON = {int(r.split()[0]): r.split(None, 1)[1].encode() for r in REASONS.split(";")}
+HEAD = b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n"
+BARE = b"HTTP/1.1 %d %b\r\n%b%b\r\n"  # what has no body
+BODILESS = (204, 304)
 
 
 class Request:
@@ -618,6 +727,7 @@ class Request:
             if self.version[:5] == "HTTP/":
                 raise Refused(505, "http_version", "this server speaks HTTP/1.1 and HTTP/1.0")
             raise bad_request("the first line does not end in HTTP/1.1")
+        self.target = target
         self.query = target.partition("#")[0].partition("?")[2]
 
     def _read_headers(self, lines: list[str]) -> None:
@@ -648,9 +758,15 @@ class Request:
             return 0
         if not (length.isascii() and length.isdigit()):
             raise bad_request("Content-Length is not a number")
-        if len(length) > 15 or int(length) > BODY_LIMIT:
+        if len(length) > 15:
             raise too_large()
         return int(length)
+
+    @property
+    def path(self) -> str:
+        """The path as it was sent, quoted."""
+        path = self.target.partition("#")[0].partition("?")[0]
+        return path if path[:1] == "/" else "/" + path.partition("://")[2].partition("/")[2]
 
 
 def bad_request(message: str) -> Refused:
@@ -668,8 +784,10 @@ def head_too_large() -> Refused:
 class Connection:
     """A client's connection: bytes in, requests out; answers in, bytes out. Never waits."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, streams: bool) -> None:
         self.sock = sock
+        self.streams = streams  # a request is complete when its head is
+        self.extra = b""  # header lines for every answer
         self.mask = 0  # what the epoll watches it for; 0 while a thread has it
         self.since = time.monotonic()  # when its last call began
         self.buffer: bytes | bytearray = b""
@@ -698,21 +816,32 @@ class Connection:
         request = self.request or self._next_head()
         if request is None:
             return None
+        if request.length > BODY_LIMIT and not self.streams:
+            raise too_large()
         if request.length < 0:
-            whole = self._take_chunks(request)
+            whole = self.take_chunks(request)
         else:
             whole = len(self.buffer) >= request.length
             if whole and request.length:
-                request.body = bytes(self.buffer[: request.length])
-                self.buffer = self.buffer[request.length :]
-        if whole:
+                self.take(request)
+        if whole or self.streams:
             self.request = None
             return request
+        self.welcome(request)
+        self.request = request
+        return None
+
+    def welcome(self, request: Request) -> None:
+        """Ask for a body that waits to be asked for."""
         if request.expects and not self.buffer:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.expects = False
-        self.request = request
-        return None
+
+    def take(self, request: Request) -> None:
+        """Move what is here of a body of known length from the buffer to the request."""
+        request.body = bytes(self.buffer[: request.length])
+        self.buffer = self.buffer[request.length :]
+        request.length -= len(request.body)
 
     def _next_head(self) -> Request | None:
         if self.buffer[:2] == b"\r\n":  # some clients end their body with one too many
@@ -727,11 +856,13 @@ class Connection:
             raise bad_request("the first line is not METHOD TARGET VERSION with CR LF")
         return None
 
-    def _take_chunks(self, request: Request) -> bool:
+    def take_chunks(self, request: Request) -> bool:
         if type(self.buffer) is bytes:
             self.buffer = bytearray(self.buffer)
-        whole = take_chunks(self.buffer, self.chunks)  # type: ignore[arg-type]
+        whole = bool(part("chunks").take(self.buffer, self.chunks, CORE))
         if whole:
+            request.length = 0
+        if whole or self.streams:
             request.body, self.chunks = bytes(self.chunks), bytearray()
         return whole
 
@@ -746,18 +877,37 @@ class Connection:
             grace_ms = int(SEND_GRACE * 1000)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, grace_ms)
 
-    def answer(self, status: int, body: bytes, request: Request | None, close: bool) -> None:
-        """Send a whole answer in one write."""
-        self.closing = close or request is None or request.close
-        if request is None:  # more may come, and a reset would take the answer away
-            self.spill = BODY_LIMIT
-        choice = b""
-        if self.closing:
-            choice = b"Connection: close\r\n"
-        elif request and request.keep:
-            choice = b"Connection: keep-alive\r\n"
-        head = HEAD % (status, REASON[status], len(body), choice)
+    def answer(
+        self, status: int, headers: bytes, body: bytes, request: Request | None, close: bool
+    ) -> None:
+        """Send a whole answer in one write; `headers` are lines."""
+        choice = self.choose(request, close)
+        if status in BODILESS:
+            self.send(BARE % (status, REASON[status], headers, choice))
+            return
+        head = HEAD % (status, REASON.get(status, b""), headers, len(body), choice)
         self.send(head if request and request.method == "HEAD" else head + body)
+
+    def choose(self, request: Request | None, close: bool) -> bytes:
+        """Settle what becomes of the connection after this answer; header lines that say it."""
+        # more may come, and a reset would take the answer away
+        unread = request is None or request.length != 0
+        self.closing = close or unread or (request is not None and request.close)
+        if unread:
+            self.spill = BODY_LIMIT
+        if self.closing:
+            return self.extra + b"Connection: close\r\n"
+        if request and request.keep:
+            return self.extra + b"Connection: keep-alive\r\n"
+        return self.extra
+
+    def cut(self) -> None:
+        """End it in the middle of an answer, which the client must not take for whole."""
+        self.closing, self.spill, self.unsent = True, 0, None
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the client has gone
+            return
 
     def throw_away(self) -> bool:
         """Drop what was read; False when that has gone on for too long."""
@@ -773,55 +923,18 @@ class Connection:
             return
 
 
-def take_chunks(buffer: bytearray, body: bytearray) -> bool:
-    """Move whole chunks from `buffer` to `body`; True when the last one and its trailers came."""
-    at = 0
-    try:
-        while True:
-            line = buffer.find(b"\r\n", at, at + CHUNK_LINE_LIMIT)
-            if line < 0 and len(buffer) - at < CHUNK_LINE_LIMIT:
-                return False
-            size = chunk_size(buffer[at : max(at, line)])
-            start, end = line + 2, line + 2 + size
-            if size == 0:
-                last = buffer.find(b"\r\n\r\n", line, line + HEAD_LIMIT)
-                if last < 0 and len(buffer) - line >= HEAD_LIMIT:
-                    raise head_too_large()
-                at = last + 4 if last >= 0 else at
-                return last >= 0
-            if len(body) + size > BODY_LIMIT:
-                raise too_large()
-            if len(buffer) < end + 2:
-                return False
-            if buffer[end : end + 2] != b"\r\n":
-                raise bad_request("a chunk is longer than its size")
-            body += buffer[start:end]
-            at = end + 2
-    finally:
-        del buffer[:at]
-
-
-def chunk_size(line: bytes | bytearray) -> int:
-    digits = line.partition(b";")[0].rstrip(b" \t")
-    if not digits or digits.strip(b"0123456789abcdefABCDEF") or b"\n" in line or b"\r" in line:
-        raise bad_request("a chunk's size is not a number")
-    if len(digits) > 15:
-        raise too_large()
-    return int(digits, 16)
-
-
 # The server
 
 
 class Call:
     """One call in hand."""
 
-    def __init__(self, connection: Connection, request: Request, timeout: float) -> None:
-        self.connection = connection
-        self.request = request
+    def __init__(self, server: Server, connection: Connection, request: Request) -> None:
+        self.server, self.connection, self.request = server, connection, request
         self.started = connection.since = time.monotonic()
-        self.deadline = self.started + timeout
+        self.deadline = self.started + server.timeout
         self.expired = False
+        self.begun = False  # something of the answer has been sent
         self.cancel: Callable[[], object] | None = None  # how to end it when it is a coroutine
 
 
@@ -949,8 +1062,11 @@ class Server:
             (call.cancel or (lambda: interrupt(worker.ident)))()
         message = f"the call took longer than {self.timeout:g} seconds"
         log(f"fob: {message}\n")
-        body = ENCODE(Refused(504, "timeout", message).reply).encode()
-        call.connection.answer(504, body, call.request, True)
+        if call.begun:
+            call.connection.cut()
+        else:
+            body = ENCODE(Refused(504, "timeout", message).reply).encode()
+            call.connection.answer(504, JSON, body, call.request, True)
         self._settle(call.connection)
 
     def _interrupter(self) -> Callable[[int | None], object]:
@@ -972,8 +1088,11 @@ class Server:
         stuck = self._stuck()
         self.epoll.unregister(self.listener)
         self.listener.close()
+        calls = [worker.call for worker in [*self.workers, *self.overdue]]
+        busy = [call.connection for call in calls if call]  # which may read the body by themselves
         for connection in list(self.connections.values()):
-            connection.stop_reading()
+            if connection not in busy:
+                connection.stop_reading()
         until = time.monotonic() + (STOP_GRACE if stuck else LAST_WORDS)
         while self.connections and time.monotonic() < until:
             self._look()
@@ -1046,7 +1165,7 @@ class Server:
             return
         if len(self.connections) >= self.connections_limit:
             self._make_room()
-        connection = self.connections[sock.fileno()] = Connection(sock)
+        connection = self.connections[sock.fileno()] = Connection(sock, self.function.streams)
         self._watch_for(connection, select.EPOLLIN)
         if self.stopping:
             connection.stop_reading()
@@ -1104,7 +1223,8 @@ class Server:
             try:
                 request = connection.next_request()
             except Refused as refused:
-                connection.answer(refused.status, ENCODE(refused.reply).encode(), None, True)
+                body = ENCODE(refused.reply).encode()
+                connection.answer(refused.status, JSON, body, None, True)
                 break
             if request is None:
                 break
@@ -1127,14 +1247,19 @@ class Server:
             self._close(connection)
 
     def _call(self, worker: Worker, connection: Connection, request: Request) -> None:
-        call = Call(connection, request, self.timeout)
+        if request.method == "OPTIONS" or self.function.cors:
+            told = self.function.before(connection, request)
+            if told:
+                connection.answer(*told, request, self.stopping)
+                return
+        call = Call(self, connection, request)
         if self.slow and worker.leading:
             with self.lock:
                 self._hand_over(worker, connection)
         worker.call = call
         if self.dozing:
             self._ring()
-        status, body = contextvars.Context().run(self.function.answer, call)
+        answer = contextvars.Context().run(self.function.answer, call)
         if self.forked:  # the snippet forked, and its child came back here
             os._exit(0)
         with self.lock:
@@ -1142,7 +1267,8 @@ class Server:
             if call.expired:  # it has been answered, and the connection is no longer ours
                 raise Expired
         self.slow = time.monotonic() - call.started > SLOW
-        connection.answer(status, body, request, self.stopping)
+        if answer:
+            connection.answer(*answer, request, self.stopping)
         if not self.served_one:
             self.served_one = True
             self.marks.add("first_call")
@@ -1215,15 +1341,44 @@ def listen(fd: int | None) -> socket.socket:
         raise CannotStart(BAD_START, f"cannot listen on {fd or port}: {error}") from None
 
 
+def installed() -> str:
+    """The folder of the packages that the snippet needs, there by now; "" when it needs none."""
+    if "FOB_SITE_PACKAGES" in os.environ or "FOB_REQUIREMENTS" not in os.environ:
+        return os.environ.get("FOB_SITE_PACKAGES", "")
+    try:
+        return str(part("packages").install(os.environ))
+    except (RuntimeError, OSError) as error:
+        raise CannotStart(BAD_IMPORT, f"the snippet cannot be imported: {error}") from None
+
+
+def add_packages(folder: str) -> None:
+    """Let the snippet import what is installed in `folder`, after the standard library."""
+    if any(name.endswith(".pth") for name in os.listdir(folder)):
+        import site  # only it knows those files, and it takes 3 ms
+
+        site.addsitedir(folder)
+    else:
+        sys.path.append(folder)
+
+
+def unpacked(source: bytes, entry: str) -> tuple[Snippet, str]:
+    """The snippet, a file or a zip archive of several, and the name to call in it, if given."""
+    global FOLDER
+    if source[:4] != b"PK\3\4":
+        return Snippet(source), entry
+    FOLDER = part("unzip").unpack(source, os.environ.get("MESOS_SANDBOX"))
+    return part("files").load(FOLDER, entry, Snippet)  # type: ignore[no-any-return]
+
+
 def load(source: bytes) -> Function:
     try:
-        return Function(Snippet(source), os.environ.get("FOB_ENTRY", ""))
+        return Function(*unpacked(source, os.environ.get("FOB_ENTRY", "")))
     except CannotStart:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever importing it may raise
         log(trace(error))
-        kind = type(error).__name__
-        raise CannotStart(BAD_IMPORT, f"the snippet cannot be imported: {kind}") from None
+        message = f"the snippet cannot be imported: {type(error).__name__}{wanted(error)}"
+        raise CannotStart(BAD_IMPORT, message) from None
 
 
 def serve() -> int:
@@ -1231,20 +1386,31 @@ def serve() -> int:
     fd = inherited_fd("FOB_LISTEN_FD")
     marks = Marks(inherited_fd("FOB_NOTIFY_FD"), os.environ.get("MESOS_SANDBOX"))
     marks.add("runner_up")
+    if not PARTS and "__file__" in globals():
+        PARTS.update(parts_beside())
     source = globals().pop("SNIPPET", None) or os.environb.pop(b"FOB_SNIPPET", b"")
     if not source or (fd is None and not os.environ.get("PORT0")):
         raise CannotStart(BAD_START, USAGE)
     timeout = number("FOB_TIMEOUT", 60, 0) or float("inf")
     most = int(number("FOB_CONCURRENCY", 16, 1))
+    if packages := installed():
+        add_packages(packages)
+    if b"storage" in source or b"nosql" in source or source[:2] == b"PK":
+        root = os.environ.get("FOB_STORAGE") or os.environ.get("MESOS_SANDBOX") or ""
+        sys.meta_path.append(part("helpers").Finder(part, root))
     pid = os.getpid()
     function = load(source)
+    if origins := os.environ.get("FOB_CORS"):
+        function.cors = part("cors").make(origins)
     if os.getpid() != pid:  # the snippet forked, and its child came back here
         return 0
     marks.add("imported")
     listener = listen(fd)
     host, port = listener.getsockname()[:2]
-    log(f"fob: {function.signature} on {host}:{port}\n")
-    return Server(listener, function, timeout, most, marks).run()
+    log(f"fob: {function.signature} ({function.convention}: {function.why}) on {host}:{port}\n")
+    code = Server(listener, function, timeout, most, marks).run()
+    function.close()
+    return code
 
 
 def end(code: int) -> None:
@@ -1271,6 +1437,30 @@ def main() -> None:
         code = error.code
     end(code)
 
+
+def rehearse() -> None:
+    """Answer a call of our own, so that what a function needs to start is loaded and in memory:
+    for a process that others are forked from, and for one that waits to be a function."""
+    for name in ("conventions", "handlers", "answers"):
+        part(name)
+    near, far = socket.socketpair()
+    function = Function(Snippet(b"def handle(): return {}"), "")
+    server = Server(near, function, 60, 1, Marks(None, None))
+    server.connections[near.fileno()] = Connection(near, False)
+    far.sendall(b"GET / HTTP/1.1\r\nHost: fob\r\nConnection: close\r\n\r\n")
+    serving = threading.Thread(target=server._serve, args=(Worker(server), near.fileno()))
+    serving.start()
+    serving.join()
+    far.close()
+    server.epoll.close()
+    os.close(server.bell)
+    os.close(server.bell_button)
+    del sys.modules["snippet"]
+
+
+# what parts get of all this, for they import nothing of it
+CORE: Any = type(sys)("fob_core")
+CORE.__dict__.update(globals())
 
 if __name__ == "__main__":
     main()

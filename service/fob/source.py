@@ -6,18 +6,16 @@ decorated function), the file is let through and the runner has the last word.
 
 import ast
 import io
-import threading
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from fob import syntax
 from fob.errors import BadRequest
-
-WELL_KNOWN = ("callme", "call_me", "handler", "lambda_handler", "main", "handle")
-
-# warnings.catch_warnings changes the process, so one check at a time
-_quiet = threading.Lock()
+from fob.parts.conventions import ENTRIES as WELL_KNOWN
+from fob.parts.conventions import marked
+from fob.recognition import APPLICATIONS, UNKNOWN, Convention, recognise
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,7 @@ class Source:
     """A file that can be registered: its public functions; none makes it a script."""
 
     functions: tuple[str, ...]
+    convention: Convention = UNKNOWN
 
 
 def check(body: bytes, entry: str | None = None) -> Source:
@@ -35,18 +34,18 @@ def check(body: bytes, entry: str | None = None) -> Source:
     """
     if not body.strip():
         raise BadRequest("The body is empty: send a Python file", code="empty_body")
-    _decode(body)
-    tree = _parse(body)
+    tree = parse(body)
     if not tree.body:
         raise BadRequest(
             "The file holds nothing but comments: define a function", code="empty_body"
         )
-    source = Source(tuple(dict.fromkeys(_functions(tree.body))))
+    functions = tuple(dict.fromkeys(_functions(tree.body)))
+    source = Source(functions, recognise(tree, _binders(tree.body), functions, entry))
     _find_entry(tree, source, entry)
     return source
 
 
-def _decode(body: bytes) -> str:
+def decode(body: bytes) -> str:
     """The text by PEP 263: UTF-8 unless a coding line says otherwise."""
     if b"\0" in body:
         raise BadRequest(
@@ -72,10 +71,15 @@ def _not_text(reason: str) -> BadRequest:
     )
 
 
-def _parse(body: bytes) -> ast.Module:
-    """Parse and compile: some errors, such as a `return` outside a function, only show then."""
+def parse(body: bytes) -> ast.Module:
+    """Parse and compile: some errors, such as a `return` outside a function, only show then.
+
+    Raises `BadRequest` with the code `not_text` or `syntax_error`.
+    """
+    decode(body)
     try:
-        with _quiet, warnings.catch_warnings():
+        # the lock is for the warnings too: catching them changes the whole process
+        with syntax.LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(body, "snippet.py")
             compile(tree, "snippet.py", "exec", dont_inherit=True)
@@ -104,14 +108,18 @@ def _syntax_error(error: SyntaxError) -> BadRequest:
 
 def _find_entry(tree: ast.Module, source: Source, entry: str | None) -> None:
     """Raise `no_callable` when it is certain that the runner would find nothing to call."""
-    names = set(_bound(tree.body))
+    names = set(_binders(tree.body))
     if "*" in names or "__getattr__" in names:
         return
     if entry is not None:
-        if entry not in names:
+        module, _, path = entry.rpartition(":")
+        if not module and path.partition(".")[0] not in names:
             raise _no_callable(f"The file defines no {entry!r}", source)
         return
-    if names.isdisjoint(WELL_KNOWN) and len(_certain(tree.body)) > 1:
+    if marked(tree, source.functions):
+        return
+    known = names.intersection((*WELL_KNOWN, *APPLICATIONS))
+    if not known and len(_certain(tree.body)) > 1:
         raise _no_callable("The file defines several functions, and none has a known name", source)
 
 
@@ -165,10 +173,10 @@ def _rebound(body: Iterable[ast.stmt]) -> Iterator[str]:
             yield from _names(statement)
 
 
-def _bound(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """Every name the module may have; `*` when it imports everything from somewhere."""
-    for statement in _statements(body):
-        yield from _names(statement)
+def _binders(body: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
+    """Every name the module may have, with the last statement that binds it; `*` when it imports
+    everything from somewhere."""
+    return {name: statement for statement in _statements(body) for name in _names(statement)}
 
 
 def _names(statement: ast.stmt) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fob import dependencies
 from fob.errors import NotReady
 
 WAITING = "waiting"  # for resources, or for its turn
@@ -68,7 +69,7 @@ def status(app: Mapping[str, Any], ready: int, queue: Iterable[Mapping[str, Any]
     failure = _failure(app)
     item = next((item for item in queue if _app_id(item) == app["id"]), None)
     if app.get("tasks"):
-        return Status(STARTING, _starting(failure), None, failure)
+        return Status(STARTING, _starting(app, failure), None, failure)
     if item is not None:
         return _queued(item, failure)
     if failure and not app.get("deployments"):
@@ -102,8 +103,12 @@ def _waiting(item: Mapping[str, Any]) -> str:
     return "It waits for Marathon to find a machine with room"
 
 
-def _starting(failure: dict[str, Any] | None) -> str:
-    return f"It is started again after: {_why(failure)}" if failure else "It is being started"
+def _starting(app: Mapping[str, Any], failure: dict[str, Any] | None) -> str:
+    if failure:
+        return f"It is started again after: {_why(failure)}"
+    packages = dependencies.of_app(app).requirements
+    first = f", its dependencies first: {', '.join(packages)}" if packages else ""
+    return f"It is being started{first}"
 
 
 def _why(failure: Mapping[str, Any]) -> str:

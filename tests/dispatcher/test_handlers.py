@@ -73,9 +73,7 @@ def test_gen_takes_a_file_under_any_name_that_clients_give_it(house, kind):
     assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.parametrize(
-    "kind", ["multipart/form-data; boundary=x", "application/zip", "image/png"]
-)
+@pytest.mark.parametrize("kind", ["multipart/mixed; boundary=x", "application/gzip", "image/png"])
 def test_gen_refuses_what_is_no_python_file(house, kind):
     refused = house.error("POST", "/api/gen", data=SAMPLE, headers={"Content-Type": kind})
     assert refused == (415, "unsupported_media_type")

@@ -5,11 +5,14 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 RUNNER = Path(__file__).parents[2] / "service" / "fob" / "runner.py"
 PATIENCE = 20.0  # seconds after which something that should happen has not
@@ -109,3 +112,42 @@ def read_all(sock: socket.socket) -> bytes:
 
 Start = Callable[..., Runner]
 Command = Callable[..., list[str]]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Start]:
+    """Start a runner for a snippet; keywords are its environment, `command` replaces its start."""
+    started: list[Runner] = []
+
+    def launch(snippet: str | bytes, command: list[str] | None = None, **env: str) -> Runner:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        notify, theirs = os.pipe()
+        source = snippet.encode() if isinstance(snippet, str) else snippet
+        env = {"PATH": os.environ["PATH"], "FOB_NOTIFY_FD": str(theirs)} | env
+        env.setdefault("FOB_LISTEN_FD", str(listener.fileno()))
+        with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+            process = subprocess.Popen(
+                command or [sys.executable, "-I", "-S", str(RUNNER)],
+                env={os.fsencode(k): os.fsencode(v) for k, v in env.items()}
+                | ({} if "FOB_FUNCTION" in env else {b"FOB_SNIPPET": source}),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                pass_fds=(listener.fileno(), theirs),
+                start_new_session=True,
+            )
+        os.close(theirs)
+        runner = Runner(process, listener.getsockname()[1], notify, folder)
+        listener.close()
+        started.append(runner)
+        return runner
+
+    yield launch
+    for runner in started:
+        if runner.process.poll() is None:
+            os.killpg(runner.process.pid, signal.SIGKILL)
+        runner.process.wait(PATIENCE)
+        os.close(runner.notify)

@@ -10,26 +10,28 @@ from typing import Any
 from urllib.parse import quote
 
 from fob import config
+from fob.cli import description
 from fob.cli.failures import FunctionFailed, Refused
 from fob.cli.progress import Progress
 from fob.cli.service import Answer, Service
 from fob.errors import BadRequest, NotFound
 
-OPTIONS = ("entry", "name", "cpus", "mem", "instances", "timeout", "concurrency")
+OPTIONS = ("entry", "name", "cpus", "mem", "instances", "timeout", "concurrency", "cors")
 COLUMNS = ("id", "state", "instances_ready", "created", "name")
 GLANCE_SECONDS = 1.0  # how long one question of a wait is held, so that the line moves
 UUID_LENGTH = 36
+ZIP = b"PK\3\4"  # how an archive begins
 OURS = ("internal", "storage_failed")  # codes of a failed call that are not the function's doing
 
 
 def gen(args: argparse.Namespace) -> None:
-    """Register a file; print the id, or with --json and --wait the endpoint too."""
+    """Register a file or folder; print the id, or with --json and --wait the endpoint too."""
     service = _service(args)
     query = [(key, getattr(args, key)) for key in OPTIONS if getattr(args, key) is not None]
     query += [(f"env.{key}", value) for key, value in map(_pair, args.env)]
-    answer = service.expect(
-        "POST", "/api/gen", query, body=_read(args.file), content_type="text/x-python"
-    ).json()
+    body = _source(args.file)
+    kind = "application/zip" if body.startswith(ZIP) else "text/x-python"
+    answer = service.expect("POST", "/api/gen", query, body=body, content_type=kind).json()
     if not args.json:
         print(answer["id"], flush=True)  # before the wait: it may fail, the id stays
     try:
@@ -60,6 +62,16 @@ def call(args: argparse.Namespace) -> None:
     if answer.status >= 400:
         raise _call_failed(answer)
     _print_answer(answer, as_it_is=args.json)
+
+
+def describe(args: argparse.Namespace) -> None:
+    """Print what a function takes and answers (`call --help ID`), or without ID the usual help."""
+    if args.id is None:
+        args.parser.print_help()
+        return
+    service = _service(args)
+    document = service.get(f"/api/functions/{_id(service, args.id)}/openapi.json")
+    _print_json(document) if args.json else print(description.text(document))
 
 
 def list_(args: argparse.Namespace) -> None:
@@ -176,6 +188,15 @@ def _call_failed(answer: Answer) -> Refused:
 def _with(error: Mapping[str, Any], lines: list[str]) -> Mapping[str, Any]:
     """The error with more lines to its message."""
     return {**error, "message": "\n  ".join([str(error.get("message")), *lines])}
+
+
+def _source(file: str) -> bytes:
+    """What to register: a file's bytes, or those of an archive of a folder. Raises `BadRequest`."""
+    if file != "-" and Path(file).is_dir():
+        from fob.cli import folder
+
+        return folder.packed(Path(file))
+    return _read(file)
 
 
 def _read(file: str) -> bytes:

@@ -62,8 +62,10 @@ def _server(verbs: Commands, name: str, run: str, help_: str) -> None:
         )
 
 
-def _client(verbs: Commands, name: str, run: str, help_: str) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=help_, description=help_)
+def _client(
+    verbs: Commands, name: str, run: str, help_: str, add_help: bool = True
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=help_, description=help_, add_help=add_help)
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="answer in JSON, for programs")
     parser.add_argument("--url", help="where the service is (FOB_URL)")
@@ -72,15 +74,20 @@ def _client(verbs: Commands, name: str, run: str, help_: str) -> argparse.Argume
 
 
 def _gen(verbs: Commands) -> None:
-    parser = _client(verbs, "gen", "commands.gen", "register a Python file, print its id")
-    parser.add_argument("file", metavar="FILE", help="the file; - reads standard input")
+    parser = _client(verbs, "gen", "commands.gen", "register a function, print its id")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="a Python file, a zip of several, or a folder of them; - reads standard input",
+    )
     parser.add_argument("--name", help="a name for people, usable instead of the id")
-    parser.add_argument("--entry", help="the callable to call (default: found in the file)")
+    parser.add_argument("--entry", help="NAME, MODULE or MODULE:NAME of what to call")
     parser.add_argument("--cpus", type=float, help="CPUs of an instance")
     parser.add_argument("--mem", type=float, metavar="MIB", help="memory of an instance")
     parser.add_argument("--instances", type=int, metavar="N", help="how many instances")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="limit for one call")
     parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once per instance")
+    parser.add_argument("--cors", metavar="ORIGINS", help="web pages that may call it; * for all")
     parser.add_argument(
         "--env", action="append", default=[], metavar="K=V", help="an environment variable"
     )
@@ -93,17 +100,37 @@ def _gen(verbs: Commands) -> None:
 
 
 def _call(verbs: Commands) -> None:
-    parser = _client(verbs, "call", "commands.call", "call a function, print what it answers")
-    _add_id(parser)
+    says = "call a function, print what it answers"
+    parser = _client(verbs, "call", "commands.call", says, add_help=False)
+    parser.add_argument(
+        "-h",
+        "--help",
+        action=_FunctionHelp,
+        nargs=0,
+        const=_add_id(parser),
+        default=argparse.SUPPRESS,
+        help="show this, or with an ID what that function takes and answers",
+    )
     parser.add_argument(
         "arguments",
         nargs="*",
+        default=[],
         metavar="K=V",
         help="an argument: K=V goes as text in the query string, K:=JSON in a JSON body",
     )
     parser.add_argument("--data", metavar="BODY", help="the body: @FILE, @- or the text itself")
     parser.add_argument("--path", default="", help="path below the function, such as /x")
     parser.add_argument("--method", help="HTTP method (default: GET, or POST with a body)")
+
+
+class _FunctionHelp(argparse.Action):
+    """`--help` of a command that has one for each ID; `const` is that argument, which may lack."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object
+    ) -> None:
+        namespace.run, namespace.parser = "commands.describe", parser
+        self.const.required = False
 
 
 def _meta(verbs: Commands) -> None:
@@ -126,5 +153,5 @@ def _rm(verbs: Commands) -> None:
     parser.add_argument("ids", nargs="+", metavar="ID", help="an id, its beginning, or a name")
 
 
-def _add_id(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="an id, its beginning, or a name")
+def _add_id(parser: argparse.ArgumentParser) -> argparse.Action:
+    return parser.add_argument("id", metavar="ID", help="an id, its beginning, or a name")

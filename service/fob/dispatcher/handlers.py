@@ -1,21 +1,25 @@
 """The handlers: parse the request, call the verb, answer."""
 
+import asyncio
 import json
 import re
+from typing import Any
 
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 
-from fob import appdef, logs, options
+from fob import appdef, archive, logs, options
+from fob.dispatcher import forms
 from fob.dispatcher.base import Base
+from fob.dispatcher.descriptions import Descriptions
 from fob.errors import BadRequest, FobError, NotFound, UnsupportedMedia
 
 LONGEST_WAIT = 300.0
 
 _ANY = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _NO_PYTHON = re.compile(
-    r"(multipart|image|audio|video|font|model)/.*"
-    r"|application/(zip|gzip|x-gzip|x-tar|x-bzip2|x-xz|zstd|pdf|xml|wasm|java-archive|x-sh)"
+    r"(multipart/(?!form-data)|image/|audio/|video/|font/|model/).*"
+    r"|application/(gzip|x-gzip|x-tar|x-bzip2|x-xz|zstd|pdf|xml|wasm|java-archive|x-sh)"
 )
 
 
@@ -31,12 +35,14 @@ class Gen(Base):
     token_for = _ANY
 
     def admit(self) -> None:
-        check_kind(self.request.headers)
+        if check_kind(self.request.headers) == forms.KIND:
+            self.body_limit = forms.BODY_BYTES
         super().admit()
 
     async def post(self) -> None:
         wanted = options.from_query(self.query())
-        body = self.content()
+        kind = self.request.headers.get("Content-Type", "")
+        body = await asyncio.to_thread(forms.source_of, kind, self.content())
         try:
             self.new_id = await self.functions.register(body, wanted, self.received)
         except BadRequest as error:
@@ -48,27 +54,29 @@ class Gen(Base):
             self.write({"id": self.new_id})
 
     def _explained(self, error: BadRequest) -> BadRequest:
-        """Say so when curl's -d, which removes line ends, is why it is no Python."""
+        """Say so when curl's -d, which removes line ends, is why it is no Python or no zip."""
         kind = self.request.headers.get("Content-Type", "")
-        if error.code == "syntax_error" and "urlencoded" in kind and b"\n" not in self._chunks:
+        broken = "bad_archive" if archive.is_archive(bytes(self._chunks)) else "syntax_error"
+        if error.code == broken and "urlencoded" in kind and b"\n" not in self._chunks:
             error.message += ". curl -d removes line ends: use --data-binary"
         return error
 
 
-def check_kind(headers: HTTPHeaders) -> None:
-    """Raise `UnsupportedMedia` for what certainly is no Python file.
+def check_kind(headers: HTTPHeaders) -> str:
+    """The content type; raises `UnsupportedMedia` for what certainly is no Python and no zip.
 
     HTTPie says JSON of any file and curl calls it a form, so all else is let through.
     """
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if _NO_PYTHON.fullmatch(kind):
         raise UnsupportedMedia(
-            f"{kind} is not a Python file; send the file itself as the body,"
+            f"{kind} is not a Python file; send the file itself as the body, or a zip of several,"
             " such as curl --data-binary @FILE or http POST URL < FILE"
         )
     encoding = headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         raise UnsupportedMedia(f"The body is encoded as {encoding[:50]}; send the file as it is")
+    return kind
 
 
 class Meta(Base):
@@ -126,7 +134,8 @@ class Code(Base):
 
     async def get(self, id_: str) -> None:
         content = await self.functions.source(id_)
-        self.set_header("Content-Type", "text/x-python")
+        kind = "application/zip" if archive.is_archive(content) else "text/x-python"
+        self.set_header("Content-Type", kind)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.write(content)
 
@@ -161,6 +170,29 @@ class Logs(Base):
             self.write(f"==> {error.message} <==\n")
         except StreamClosedError:
             self.gone = True
+
+
+class Described(Base):
+    token_for = frozenset({"GET", "HEAD"})
+
+    def initialize(self, descriptions: Descriptions, **common: Any) -> None:  # type: ignore[override]
+        super().initialize(**common)
+        self.descriptions = descriptions
+
+
+class OpenApi(Described):
+    async def get(self, id_: str) -> None:
+        here = f"{self.request.protocol}://{self.request.host}"
+        self.write(await self.descriptions.openapi(id_, here))
+
+    head = get
+
+
+class Schema(Described):
+    async def get(self, id_: str) -> None:
+        self.write(await self.descriptions.schema(id_))
+
+    head = get
 
 
 class Unknown(Base):

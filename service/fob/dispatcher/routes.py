@@ -7,6 +7,7 @@ from tornado.web import Application
 from fob.dispatcher import handlers
 from fob.dispatcher.base import log_request
 from fob.dispatcher.calls import Calls
+from fob.dispatcher.descriptions import Descriptions
 from fob.dispatcher.guard import Guard
 from fob.dispatcher.inhand import InHand
 from fob.functions import Functions
@@ -17,6 +18,7 @@ _ID = "([^/]+)"
 def application(functions: Functions, guard: Guard, in_hand: InHand, calls: Calls) -> Application:
     """The Tornado application that serves the API."""
     common: dict[str, Any] = {"functions": functions, "guard": guard, "in_hand": in_hand}
+    described = common | {"descriptions": Descriptions(functions, calls.pool)}
     return Application(
         [
             (r"/api/stats", handlers.Stats, common),
@@ -27,6 +29,8 @@ def application(functions: Functions, guard: Guard, in_hand: InHand, calls: Call
             (r"/api/functions", handlers.Listing, common),
             (rf"/api/functions/{_ID}", handlers.Function, common),
             (rf"/api/functions/{_ID}/logs", handlers.Logs, common),
+            (rf"/api/functions/{_ID}/openapi.json", handlers.OpenApi, described),
+            (rf"/api/functions/{_ID}/schema.json", handlers.Schema, described),
         ],
         default_handler_class=handlers.Unknown,
         default_handler_args=common,

@@ -1,0 +1,5 @@
+"""OpenFaaS, the classic template: text in, text out."""
+
+
+def handle(req):
+    return req.upper()

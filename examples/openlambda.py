@@ -1,0 +1,5 @@
+"""OpenLambda: `f(event)`."""
+
+
+def f(event):
+    return {"echo": event}

@@ -1,0 +1,98 @@
+"""What functions tell of themselves: their runner's answer to `OPTIONS *`."""
+
+import asyncio
+import inspect
+import json
+from typing import Any
+
+from fob import openapi
+from fob.dispatcher.forwarding import netloc
+from fob.dispatcher.upstream import Address, Connection, Ended, Malformed, Pool
+from fob.errors import CallFailed
+from fob.functions import Functions, address
+
+# how long one waits for a function that is starting, and for what it tells
+READY_SECONDS = 30.0
+ANSWER_SECONDS = 10.0
+TOLD_BYTES = 1 << 20
+KEPT_MOST = 1000
+
+# what the runner tells; the function is somebody else's code, so it may tell anything
+KEYS = {
+    "entry": (str,),
+    "convention": (str,),
+    "why": (str,),
+    "signature": (str,),
+    "doc": (str, type(None)),
+    "parameters": (dict,),
+    "returns": (dict, type(None)),
+}
+
+
+class Descriptions:
+    """Asks an instance once for each version of its app; raises `FobError`s."""
+
+    def __init__(self, functions: Functions, pool: Pool) -> None:
+        self._functions = functions
+        self._pool = pool
+        # by id: sha256 of the file and version of the app, and what was told
+        self._kept: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {}
+
+    async def schema(self, id_: str) -> dict[str, Any]:
+        """The JSON Schema of the function's arguments."""
+        label, told, _ = await self._ask(id_)
+        said = {"description": told["doc"]} if told["doc"] else {}
+        return {"title": label["name"] or id_} | said | (told["parameters"] or {})
+
+    async def openapi(self, id_: str, here: str) -> dict[str, Any]:
+        """The function's OpenAPI document; `here` is the dispatcher's own URL."""
+        label, told, there = await self._ask(id_)
+        servers = [f"http://{netloc(there)}", f"{here}/api/call/{id_}"]
+        return openapi.document(label["name"] or id_, label["sha256"], told, servers)
+
+    async def _ask(self, id_: str) -> tuple[dict[str, str], dict[str, Any], Address]:
+        """The function's label, what it tells, and where it answers."""
+        label = await self._functions.label(id_)
+        there = address((await self._functions.ready(id_, READY_SECONDS))[0])
+        release = label["sha256"], label["version"]
+        kept, told = self._kept.get(id_, (None, {}))
+        if kept != release:
+            told = await self._fetch(there)
+            self._kept[id_] = release, told
+            if len(self._kept) > KEPT_MOST:
+                del self._kept[next(iter(self._kept))]
+        return label, told, there
+
+    async def _fetch(self, there: Address) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                connection = await self._pool.take(there)
+                try:
+                    told = json.loads(await _options(connection, there))
+                finally:
+                    self._pool.give(there, connection)
+        except (OSError, Ended, Malformed, ValueError, RecursionError) as error:
+            raise _silent(there) from error
+        if not isinstance(told, dict) or not all(type(told.get(k)) in KEYS[k] for k in KEYS):
+            raise _silent(there, told)
+        return told | {"doc": inspect.cleandoc(told["doc"] or "")}
+
+
+async def _options(connection: Connection, there: Address) -> bytes:
+    await connection.send(f"OPTIONS * HTTP/1.1\r\nHost: {netloc(there)}\r\n\r\n".encode())
+    head = await connection.head()
+    body = bytearray()
+    async for piece in connection.body(head, "OPTIONS"):
+        body += piece
+        if len(body) > TOLD_BYTES:
+            raise Malformed("it tells too much")
+    return bytes(body)
+
+
+def _silent(there: Address, told: Any = None) -> CallFailed:
+    error = told.get("error") if isinstance(told, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    why = message or "if an older fob has registered it, register the file anew"
+    return CallFailed(
+        f"The function's instance at {netloc(there)} does not say what it takes: {why}"
+    )

@@ -1,0 +1,177 @@
+"""Whose convention a function follows: one ordered table, for the runner and the dispatcher.
+
+The first rule that fits decides. A plain function, whose parameters are its arguments, is one that
+no rule fits, so a rule asks for names that nobody gives to arguments of their own.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+# a function with one of these names is what is called, the first first
+ENTRIES = ("callme", "call_me", "handler", "lambda_handler", "main", "handle")
+ANY = "*"
+FLASK = ("flask", "functions_framework")
+
+# convention, the part that serves it, the function's name (or any), its positional parameters (or
+# any), what marks it or is imported by the file (or nothing), whose way that is
+RULES = (
+    ("cloudevent", "google", ANY, ANY, ("functions_framework.cloud_event",), "Google's functions"),
+    ("google", "google", ANY, ANY, ("functions_framework.http",), "Google's functions"),
+    ("google", "google", ANY, ("request",), FLASK, "Google's functions"),
+    ("asgi", "asgi", ANY, ("scope", "receive", "send"), (), "ASGI applications"),
+    ("wsgi", "wsgi", ANY, (ANY, "start_response"), (), "WSGI applications"),
+    ("nuclio", "handlers", ANY, ("context", "event"), (), "Nuclio"),
+    ("openfaas", "handlers", "handle", ("event", "context"), (), "OpenFaaS"),
+    ("openfaas-classic", "handlers", "handle", ("req",), (), "OpenFaaS's classic template"),
+    ("aws", "handlers", ANY, ("event", "context"), (), "AWS Lambda"),
+    ("aws", "handlers", ANY, ("event", ""), (), "AWS Lambda"),
+    ("aws", "handlers", "lambda_handler", (ANY, ANY), (), "AWS Lambda"),
+    ("openwhisk", "handlers", "main", ("args",), (), "OpenWhisk"),
+    ("openwhisk", "handlers", "main", ("params",), (), "OpenWhisk"),
+    ("openwhisk", "handlers", "main", ("dict",), (), "OpenWhisk"),
+    ("event", "handlers", ANY, ("event",), (), "SeBS and OpenLambda"),
+)
+PLAIN = ("plain", "its parameters are its arguments", "")
+
+
+def recognise(name: str, parameters: list[str], tree: Any) -> tuple[str, str, str]:
+    """Convention, the reason in words, and the part that serves it ("" for a plain function).
+
+    `parameters` are the names of the positional ones, `tree` is the file's syntax tree.
+    """
+    name = name.rpartition(":")[2].rpartition(".")[2]
+    bare = [parameter.strip("_") for parameter in parameters]
+    found = {*imports(tree), *marks(tree, name)}
+    for convention, home, called, wanted, any_of, whose in RULES:
+        reason = found.intersection(any_of)
+        if called in (ANY, name) and _fit(wanted, bare) and (reason or not any_of):
+            return convention, _why(name, parameters, sorted(reason), whose), home
+    if name in {rule[2] for rule in RULES if rule[2] != "main"} | {"app", "application"}:
+        return (PLAIN[0], _misfit(name, parameters), PLAIN[2])
+    return PLAIN
+
+
+def _fit(wanted: Any, parameters: list[str]) -> bool:
+    return wanted == ANY or (
+        len(wanted) == len(parameters)
+        and all(want in (ANY, name) for want, name in zip(wanted, parameters))  # noqa: B905 - 3.9
+    )
+
+
+def _why(name: str, parameters: list[str], reason: list[str], whose: str) -> str:
+    because = f", with {reason[0]}" if reason else ""
+    return f"{name}({', '.join(parameters)}){because}, is written in the way of {whose}"
+
+
+def _misfit(name: str, parameters: list[str]) -> str:
+    """What was looked for, when the name is one that platforms use and the parameters are not."""
+    looked = [
+        f"{name}({', '.join(p if p != ANY else '...' for p in rule[3])}) of {rule[5]}"
+        for rule in RULES
+        if rule[3] != ANY and rule[2] in (ANY, name) and not rule[4] and "" not in rule[3]
+    ]
+    found = f"{name}({', '.join(parameters)})"
+    return f"its parameters are its arguments; {found} is none of {', '.join(looked)}"
+
+
+def is_application(parameters: list[str]) -> bool:
+    """Whether something with these positional parameters is an ASGI or WSGI application."""
+    return parameters == ["scope", "receive", "send"] or (
+        len(parameters) == 2 and parameters[1] == "start_response"
+    )
+
+
+def marked(tree: Any, functions: Iterable[str]) -> list[str]:
+    """Those of the functions that the functions framework marks, if that is just one."""
+    found = [
+        name
+        for name in functions
+        if any(mark.startswith("functions_framework.") for mark in marks(tree, name))
+    ]
+    return found if len(found) == 1 else []
+
+
+# Of the syntax tree, known by the names of its nodes, since importing ast takes 10 ms
+
+
+def statements(body: list[Any]) -> Iterator[Any]:
+    """Those that run when the file does, under if, try and with too."""
+    for node in body:
+        yield node
+        if type(node).__name__ not in ("FunctionDef", "AsyncFunctionDef", "ClassDef"):
+            for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+                yield from statements(getattr(node, block, []))
+
+
+def imports(tree: Any) -> Iterator[str]:
+    """The modules a file imports at its top, without what comes after their first dot."""
+    for node in statements(tree.body):
+        kind = type(node).__name__
+        if kind == "Import":
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif kind == "ImportFrom":
+            yield (node.module or "").partition(".")[0]
+
+
+def marks(tree: Any, name: str) -> Iterator[str]:
+    """The decorators of the function `name`, as `module.name`."""
+    for node in statements(tree.body):
+        if getattr(node, "name", None) == name:
+            yield from map(dotted, getattr(node, "decorator_list", ()))
+
+
+def dotted(node: Any) -> str:
+    """`a.b` of the expression `a.b` or `a.b(...)`."""
+    node = getattr(node, "func", node)
+    before = dotted(node.value) + "." if hasattr(node, "attr") else ""
+    return before + str(getattr(node, "attr", getattr(node, "id", "")))
+
+
+# What `?entry=` and a class stand for
+
+
+def resolve(names: dict[str, Any], entry: str) -> Any:
+    """What `name`, `Class.method` or `module:name` stands for in a file that defines `names`;
+    None when there is no such thing. A module is looked for when the file has no such name."""
+    module, _, path = entry.rpartition(":")
+    first, *rest = path.split(".")
+    if module and first not in names:
+        import importlib
+
+        names = vars(importlib.import_module(module))
+    value = names.get(first)
+    for name in rest:
+        if isinstance(value, type) and type(_member(value, name)) is type(resolve):
+            value = value()
+        value = getattr(value, name, None)
+    return value
+
+
+def _member(kind: type, name: str) -> Any:
+    """What a class or its bases define under a name, unbound."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+
+
+def instance(kind: type) -> Any:
+    """An instance of a class whose instances can be called, else the class itself."""
+    return kind if _member(kind, "__call__") is None else kind()
+
+
+# What a function tells of itself
+
+
+def describe(function: Any) -> dict[str, Any]:
+    """The answer to `OPTIONS *`."""
+    return {
+        "entry": function.name,
+        "convention": function.convention,
+        "why": function.why,
+        "signature": str(function.signature),
+        "doc": getattr(function.target, "__doc__", None) if function.name else None,
+        "parameters": {},
+        "returns": None,
+    }

@@ -1,0 +1,44 @@
+"""The event loop of `async def` functions, in a thread of its own, for as long as the process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import Any
+
+
+class Loop:
+    """A loop that calls, each in its own thread, wait for."""
+
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._turn, name="event loop", daemon=True).start()
+
+    def wait(self, awaitable: Awaitable[Any], call: Any) -> Any:
+        """Run `awaitable` in the loop; what it returns or raises. Sets the `cancel` of `call`."""
+
+        async def settle() -> tuple[Any, BaseException | None]:
+            task = asyncio.current_task()
+            assert task is not None
+            call.cancel = lambda: self._loop.call_soon_threadsafe(task.cancel)
+            try:
+                return await awaitable, None
+            except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop
+                return None, error
+
+        result, error = asyncio.run_coroutine_threadsafe(settle(), self._loop).result()
+        if error is not None:
+            raise error
+        return result
+
+    def _turn(self) -> None:
+        while True:
+            try:
+                self._loop.run_forever()
+            except BaseException as error:  # noqa: BLE001 - a stray task must not end the loop
+                self._core.log(self._core.trace(error))

@@ -1,0 +1,231 @@
+"""A zip archive, read strictly and unpacked.
+
+The dispatcher reads what it is sent with the same code, so what it takes is what can run. The
+format is PKWARE's APPNOTE.TXT 4.3 and 4.4, of which only what zip writers make of plain files is
+taken: entries that are stored or deflated, each in its own place, with the directory after them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAGIC = b"PK\3\4"
+FILES_LIMIT = 1000  # entries, folders too
+UNPACKED_LIMIT = 10 << 20  # bytes of all files
+RATIO_LIMIT = 100  # unpacked bytes for one of the archive, once it unpacks to more than RATIO_FROM
+RATIO_FROM = 1 << 20
+NAME_LIMIT = 255  # bytes of a path
+
+END = struct.Struct("<4s4H2LH")
+HEADER = struct.Struct("<4s6H3L5H2L")
+LOCAL = struct.Struct("<4s5H3L2H")
+ENCRYPTED = 0x2041  # flags: encrypted, strongly, and the directory too
+STORED, DEFLATED = 0, 8
+KINDS = {0: "", 0o100000: "", 0o040000: "", 0o120000: "a link"}  # of Unix; others are special
+
+
+class BadArchive(ValueError):
+    """It is no archive, damaged, or holds what could do harm."""
+
+
+class TooMuch(ValueError):
+    """A limit is passed; `size` and `limit` are its numbers."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(f"{what}, and {limit} is the most")
+        self.size, self.limit = size, limit
+
+
+def read(body: bytes) -> dict[str, bytes]:
+    """The files of an archive by their paths, none of which leads out of its folder.
+
+    A folder that all files are in is left out of the paths, unless it is a package.
+    Raises BadArchive and TooMuch.
+    """
+    entries, end = directory(body)
+    check_sizes(entries, len(body))
+    files = {}
+    for entry in sorted(entries, key=lambda entry: entry.at, reverse=True):
+        content = entry.content(body, end)
+        end = entry.at
+        # what the Finder of a Mac adds is no file of anybody's
+        if not entry.path.endswith("/") and not entry.path.startswith("__MACOSX/"):
+            files[entry.path] = content
+    check_paths([entry.path for entry in entries])
+    if not files:
+        raise BadArchive("it holds no files")
+    return without_root(dict(sorted(files.items())))
+
+
+def directory(body: bytes) -> tuple[list[Entry], int]:
+    """The entries as the archive's directory lists them, and where it begins."""
+    at = body.rfind(b"PK\5\6")
+    if not body.startswith((MAGIC, b"PK\5\6")) or at < 0 or at + END.size > len(body):
+        raise BadArchive("it is not a whole zip archive")
+    _, _, _, _, count, size, start, comment = END.unpack_from(body, at)
+    if count > FILES_LIMIT:
+        raise TooMuch(f"it has {count} entries", count, FILES_LIMIT)
+    if at + END.size + comment != len(body) or start + size != at:
+        raise BadArchive("it is damaged: its directory is not where it should be")
+    entries, begin = [], start
+    while start < at:
+        entry = Entry(body, start)
+        entries.append(entry)
+        start = entry.next
+    if start != at or len(entries) != count:
+        raise BadArchive("it is damaged: its directory does not have the size it should have")
+    return entries, begin
+
+
+class Entry:
+    """One file or folder, as the directory tells of it."""
+
+    def __init__(self, body: bytes, start: int) -> None:
+        if body[start : start + 4] != b"PK\1\2" or start + HEADER.size > len(body):
+            raise BadArchive("it is damaged: its directory cannot be read")
+        fields = HEADER.unpack_from(body, start)
+        _, _, _, self.flags, self.method, _, _, self.crc, self.packed, self.size = fields[:10]
+        name, extra, comment, _, _, attributes, self.at = fields[10:]
+        start += HEADER.size
+        self.name = body[start : start + name]
+        self.next = start + name + extra + comment
+        self.path = path_of(self.name)
+        self._check_kind(attributes >> 16 & 0o170000)
+
+    def _check_kind(self, kind: int) -> None:
+        what = KINDS.get(kind, "a special file")
+        if kind == 0o040000 and not self.path.endswith("/"):
+            what = "a folder with a file's name"
+        if self.path.endswith("/") and self.size:
+            what = "a folder with content"
+        if what:
+            raise BadArchive(f"{self.path!r} is {what}; only plain files and folders are taken")
+
+    def content(self, body: bytes, limit: int) -> bytes:
+        """What is in it; `limit` is where the next entry or the directory begins."""
+        if body[self.at : self.at + 4] != MAGIC or self.at + LOCAL.size > limit:
+            raise self._damaged("its data is not where it should be")
+        _, _, flags, *_, name, extra = LOCAL.unpack_from(body, self.at)
+        start = self.at + LOCAL.size
+        end = start + name + extra + self.packed
+        if end > limit:
+            raise self._damaged("it overlaps with the next")
+        if body[start : start + name] != self.name:
+            raise self._damaged("it has two names")
+        if (self.flags | flags) & ENCRYPTED:
+            raise BadArchive(f"{self.path!r} is encrypted")
+        content = self._unpacked(body[end - self.packed : end])
+        if len(content) != self.size or zlib.crc32(content) != self.crc:
+            raise self._damaged("its content is not what it was when it was packed")
+        return content
+
+    def _unpacked(self, data: bytes) -> bytes:
+        if self.method == STORED:
+            return data
+        if self.method != DEFLATED:
+            raise BadArchive(f"{self.path!r} is packed by method {self.method}; use deflate")
+        unpacker = zlib.decompressobj(-15)
+        try:
+            # never more than it says, for that is what the limits were held against
+            content = unpacker.decompress(data, self.size + 1)
+        except zlib.error:
+            raise self._damaged("it cannot be unpacked") from None
+        if not unpacker.eof or unpacker.unused_data:
+            raise self._damaged("it unpacks to another size than it says")
+        return content
+
+    def _damaged(self, problem: str) -> BadArchive:
+        return BadArchive(f"{self.path!r} is damaged: {problem}")
+
+
+def check_sizes(entries: list[Entry], packed: int) -> None:
+    """Raise TooMuch for more than a function can need, before anything is unpacked."""
+    size = sum(entry.size for entry in entries)
+    if size > UNPACKED_LIMIT:
+        raise TooMuch(f"it unpacks to {size} bytes", size, UNPACKED_LIMIT)
+    if size > RATIO_FROM and size > packed * RATIO_LIMIT:
+        ratio = size // packed
+        raise TooMuch(f"it unpacks to {ratio} times its size", ratio, RATIO_LIMIT)
+
+
+def path_of(name: bytes) -> str:
+    """A name as a path in a folder, with a slash at its end for a folder's; raises BadArchive."""
+    try:
+        path = name.decode()
+    except UnicodeDecodeError:
+        raise BadArchive(f"the name {name!r:.80} is not UTF-8") from None
+    problem = ""
+    if len(name) > NAME_LIMIT:
+        problem = f"is longer than {NAME_LIMIT} bytes"
+    elif not path.isprintable():
+        problem = "has a character that cannot be printed"
+    elif "\\" in path:
+        problem = "has a backslash"
+    elif path[:1] == "/" or path[1:2] == ":":
+        problem = "is absolute"
+    elif {"", ".", ".."}.intersection((path[:-1] if path[-1:] == "/" else path).split("/")):
+        problem = "has a part that is empty, . or .."
+    if problem:
+        raise BadArchive(f"the name {path!r:.80} {problem}")
+    return path
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Raise BadArchive for two files of one name (in upper or lower case), or one in another."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        folded = path.rstrip("/").casefold()
+        if folded in seen:
+            raise BadArchive(f"{seen[folded]!r} and {path!r} are the same name")
+        seen[folded] = path
+    for path in paths:
+        above = path.rstrip("/").casefold().rpartition("/")[0]
+        while above:
+            if not seen.get(above, "/").endswith("/"):
+                raise BadArchive(f"{seen[above]!r} is a file and a folder")
+            above = above.rpartition("/")[0]
+
+
+def without_root(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files by their paths inside the one folder that all are in, if that is no package."""
+    root = next(iter(files)).partition("/")[0] + "/"
+    if root + "__init__.py" in files or not all(path.startswith(root) for path in files):
+        return files
+    return {path[len(root) :]: content for path, content in files.items()}
+
+
+def unpack(body: bytes, sandbox: str | None) -> str:
+    """Write the files of an archive into `<sandbox>/code/`, or a folder gone at the end.
+
+    The folder, with a slash at its end. Raises BadArchive and TooMuch before anything is written.
+    """
+    files = read(body)
+    folder = os.path.join(os.path.realpath(sandbox), "code") if sandbox else temporary()
+    for path, content in files.items():
+        target = os.path.join(folder, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as file:
+            file.write(content)
+    return folder + "/"
+
+
+def temporary() -> str:
+    """A folder that is gone when this process has ended."""
+    import atexit
+    import shutil
+    import tempfile
+
+    folder, pid = os.path.realpath(tempfile.mkdtemp(prefix="fob-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == pid:  # not one that the function forked
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder

@@ -1,0 +1,114 @@
+"""Whose convention a function follows, seen without running its file.
+
+The rules are the runner's own (`parts/conventions.py`); here is only read from the syntax tree what
+they look at. Where it takes a run to see that, the answer is that nobody knows yet.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fob.parts import conventions
+
+APPLICATIONS = ("app", "application")
+_ASGI = ["scope", "receive", "send"]
+_WSGI = ["environ", "start_response"]
+# what well-known frameworks make applications with
+_MAKERS = {
+    **dict.fromkeys(("FastAPI", "Starlette", "Quart", "Litestar", "get_asgi_application"), _ASGI),
+    **dict.fromkeys(("Flask", "Bottle", "get_wsgi_application"), _WSGI),
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Name of the convention, `unknown` when only a run can tell, and why."""
+
+    name: str
+    why: str
+
+
+UNKNOWN = Convention("unknown", "only running the file can tell")
+
+
+def recognise(
+    tree: ast.Module, bound: dict[str, ast.stmt], functions: tuple[str, ...], entry: str | None
+) -> Convention:
+    """The convention of what the runner would call.
+
+    `bound` has the names the file binds with the last statement that does, `functions` are the
+    public ones it defines, `entry` is the name asked for.
+    """
+    bound = {name: node for name, node in bound.items() if not _is_data(node)}
+    name = entry or _entry(tree, bound, functions)
+    if name is None:
+        return UNKNOWN
+    if not name:
+        return Convention("script", "the file defines no public function")
+    parameters = _parameters(name.rpartition(":")[2], bound)
+    if parameters is None:
+        return UNKNOWN
+    convention, why, _ = conventions.recognise(name, parameters, tree)
+    return Convention(convention, why)
+
+
+def _is_data(node: ast.stmt) -> bool:
+    """Whether a statement binds its name to what nobody can call."""
+    literal = ast.Constant | ast.JoinedStr | ast.Dict | ast.List | ast.Tuple | ast.Set
+    return isinstance(getattr(node, "value", None), literal)
+
+
+def _entry(tree: ast.Module, bound: dict[str, ast.stmt], functions: tuple[str, ...]) -> str | None:
+    """The name the runner would find; "" for a script, None when that cannot be seen."""
+    for name in APPLICATIONS:
+        parameters = _parameters(name, bound)
+        if name in bound and (parameters is None or conventions.is_application(parameters)):
+            return name if parameters else None
+    known = [name for name in conventions.ENTRIES if name in bound]
+    chosen = known or conventions.marked(tree, functions) or list(functions) or [""]
+    return chosen[0]
+
+
+def _parameters(path: str, bound: dict[str, ast.stmt]) -> list[str] | None:
+    """The positional parameters of `name` or `Class.method`; None when they cannot be seen."""
+    name, _, method = path.partition(".")
+    node = bound.get(name)
+    if isinstance(node, ast.ClassDef):
+        return _of_method(node, method or "__call__")
+    if node is None:
+        return None
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return _positional(node.args)
+    value = getattr(node, "value", None)
+    if isinstance(value, ast.Name):
+        return _parameters(value.id, {n: node for n, node in bound.items() if n != name})
+    if isinstance(value, ast.Lambda):
+        return _positional(value.args)
+    if isinstance(value, ast.Call):
+        maker = conventions.dotted(value.func).rpartition(".")[2]
+        return _of_instance(maker, method or "__call__", bound)
+    return None
+
+
+def _of_instance(maker: str, method: str, bound: dict[str, ast.stmt]) -> list[str] | None:
+    """The parameters of a method of what a class, or a framework's function, makes."""
+    node = bound.get(maker)
+    if isinstance(node, ast.ClassDef):
+        return _of_method(node, method)
+    return _MAKERS.get(maker) if method == "__call__" else None
+
+
+def _of_method(node: ast.ClassDef, name: str) -> list[str] | None:
+    for method in _methods(node):
+        if method.name == name:
+            marks = {conventions.dotted(mark) for mark in method.decorator_list}
+            return _positional(method.args)[0 if "staticmethod" in marks else 1 :]
+    return None
+
+
+def _methods(node: ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def _positional(arguments: ast.arguments) -> list[str]:
+    return [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]

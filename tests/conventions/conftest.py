@@ -1,0 +1,61 @@
+"""Functions in all conventions, each served by a runner process of its own."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import live
+from fob import dependencies
+
+sys.path.insert(0, str(live.ROOT / "tests" / "runner"))  # the runner's own tests start it likewise
+
+from running import Runner, Start, launch
+
+EXAMPLES = live.ROOT / "examples"
+# what pip says when there is no way to the registry
+UNREACHABLE = ("NewConnectionError", "Connection refused", "Name or service not known", "Temporary")
+
+Serve = Callable[..., Runner]
+
+__all__ = ["launch"]
+
+
+@pytest.fixture
+def serve(launch: Start) -> Serve:
+    """Serve a source text or a file, with the packages it declares; keywords are environment."""
+
+    def serve(source: str | Path, **env: str) -> Runner:
+        text = source.read_text() if isinstance(source, Path) else source
+        runner = launch(text, **packages_of(text), **env)
+        assert runner.wait_for("listening"), runner.stderr
+        return runner
+
+    return serve
+
+
+def packages_of(source: str) -> dict[str, str]:
+    """The setting that leads to what a file declares; it is installed once for all test runs."""
+    needs = dependencies.of_source(source)
+    if not needs.requirements:
+        return {}
+    key = hashlib.sha256(f"{sys.version} {needs.requirements}".encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"fob-test-packages-{key}"
+    if not folder.exists():
+        install(list(needs.requirements), folder)
+    return {"FOB_SITE_PACKAGES": str(folder)}
+
+
+def install(requirements: list[str], folder: Path) -> None:
+    building = Path(tempfile.mkdtemp(prefix="fob-test-packages-"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "--target", str(building), *requirements]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and any(words in done.stderr for words in UNREACHABLE):
+        pytest.skip(f"the package registry cannot be reached: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
+    building.rename(folder)

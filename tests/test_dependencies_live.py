@@ -1,0 +1,217 @@
+"""Files with dependencies, from POST to answer; pip is real, and mostly offline."""
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import live
+from wheels import offline, wheel
+
+
+def source(*requirements: str, python: str = ">=3.9", body: str = "") -> str:
+    listed = ", ".join(f'"{requirement}"' for requirement in requirements)
+    modules = ", ".join(re.split(r"\W", requirement)[0] for requirement in requirements)
+    return f"""# /// script
+# requires-python = "{python}"
+# dependencies = [{listed}]
+# ///
+{body or f"import {modules}"}
+def call(): return {modules}.VERSION
+"""
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    wheel(tmp_path / "wheels", "one", "1.0")
+    wheel(tmp_path / "wheels", "one", "2.0")
+    return tmp_path / "wheels"
+
+
+@pytest.fixture
+def dispatcher(start_dispatcher: Callable[..., live.Dispatcher], wheels: Path) -> live.Dispatcher:
+    """One whose engine knows no packages but those in `wheels`."""
+    return start_dispatcher(**offline(wheels))
+
+
+def installations(dispatcher: live.Dispatcher) -> int:
+    log = (dispatcher.home / "engine" / "log").read_text()
+    return len(re.findall(r"environment \w+ is built", log))
+
+
+def details(dispatcher: live.Dispatcher, id_: str) -> Any:
+    return dispatcher.ask("GET", f"/api/functions/{id_}").json()
+
+
+def not_ready(dispatcher: live.Dispatcher, id_: str) -> Any:
+    answer = dispatcher.ask("GET", f"/api/meta/{id_}?wait=20")
+    assert answer.status_code == 503, answer.text
+    return answer.json()["error"]
+
+
+def test_a_file_that_names_a_package_imports_it(dispatcher: live.Dispatcher) -> None:
+    id_ = dispatcher.gen(source("one<2"))
+    assert dispatcher.call(id_).json() == {"result": "1.0"}
+    told = details(dispatcher, id_)
+    assert told["dependencies"] == {"requirements": ["one<2"], "requires_python": ">=3.9"}
+    marks = [mark["mark"] for mark in told["instances"][0]["timeline"]]
+    assert marks[:4] == ["placed", "environment_begun", "environment_ready", "spawned"]
+    assert (
+        "Successfully installed one-1.0" in dispatcher.ask("GET", f"/api/functions/{id_}/logs").text
+    )
+
+
+def test_files_with_the_same_needs_share_one_installation(dispatcher: live.Dispatcher) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(pool.map(dispatcher.gen, [source("one")] * 4))
+    ids += [dispatcher.gen(source("one ") + "# another file")]
+    assert [dispatcher.call(id_).json()["result"] for id_ in ids] == ["2.0"] * 5
+    assert installations(dispatcher) == 1
+    marks = [mark["mark"] for mark in details(dispatcher, ids[-1])["instances"][0]["timeline"]]
+    assert "spawned" in marks
+
+
+def test_two_versions_of_a_package_live_side_by_side(dispatcher: live.Dispatcher) -> None:
+    ids = [dispatcher.gen(source(f"one=={version}")) for version in ("1.0", "2.0")]
+    assert [dispatcher.call(id_).json()["result"] for id_ in ids] == ["1.0", "2.0"]
+
+
+def test_an_unknown_version_is_told_in_pips_words(dispatcher: live.Dispatcher) -> None:
+    error = not_ready(dispatcher, dispatcher.gen(source("one==9")))
+    assert error["details"]["state"] == "failed"
+    assert (
+        "Its dependencies cannot be installed: pip exited with status 1: ERROR: No matching"
+        " distribution found for one==9" in error["message"]
+    )
+    assert "(from versions: 1.0, 2.0)" in error["details"]["last_failure"]["message"]
+    id_ = dispatcher.gen(source("one"))
+    assert dispatcher.call(id_).json()["result"] == "2.0"
+
+
+def test_impossible_needs_are_told_in_pips_words(dispatcher: live.Dispatcher) -> None:
+    error = not_ready(dispatcher, dispatcher.gen(source("one==1.0", "one==2.0")))
+    assert "conflict" in error["details"]["last_failure"]["message"]
+
+
+def test_another_python_is_told(dispatcher: live.Dispatcher) -> None:
+    error = not_ready(dispatcher, dispatcher.gen(source("one", python="<3")))
+    assert "It requires Python <3, and this engine has 3." in error["message"]
+    assert installations(dispatcher) == 0
+
+
+def test_wrong_metadata_is_refused_and_leaves_nothing(dispatcher: live.Dispatcher) -> None:
+    answer = dispatcher.ask("POST", "/api/gen", data=source("one=>2"))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_metadata"
+    assert answer.json()["error"]["details"] == {"line": 3}
+    assert dispatcher.ask("GET", "/api/functions").json() == {"functions": []}
+
+
+def test_a_function_waits_for_its_packages_and_tells_so(
+    start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
+) -> None:
+    with index(None) as url:
+        dispatcher = start_dispatcher(**online(tmp_path, url))
+        id_ = dispatcher.gen(source("one"))
+        answer = dispatcher.ask("GET", f"/api/meta/{id_}")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "(starting): It is being started, its dependencies first: one" in answer.text
+        live.until(lambda: "Looking in" in dispatcher.ask("GET", logs_of(id_)).text)
+        assert dispatcher.ask("DELETE", f"/api/functions/{id_}").status_code == 200
+
+
+def logs_of(id_: str) -> str:
+    return f"/api/functions/{id_}/logs"
+
+
+def test_an_index_that_never_answers_is_given_up(
+    start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
+) -> None:
+    with index(None) as url:
+        dispatcher = start_dispatcher(**online(tmp_path, url), FOB_BUILD_SECONDS="2")
+        error = not_ready(dispatcher, dispatcher.gen(source("one")))
+    assert "cannot be installed: it took longer than 2 seconds: Looking in" in error["message"]
+
+
+def test_a_yanked_version_is_told(
+    start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
+) -> None:
+    file = "one-1.0-py3-none-any.whl"
+    page = f'<a href="{file}" data-yanked="it is broken">{file}</a>'.encode()
+    with index(page) as url:
+        dispatcher = start_dispatcher(**online(wheels, url))
+        error = not_ready(dispatcher, dispatcher.gen(source("one>=1")))
+    assert "No matching distribution found for one>=1" in error["message"]
+
+
+def test_without_a_network_the_reason_is_told_and_a_change_tries_again(
+    start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as closed:
+        port = closed.getsockname()[1]
+    settings = online(tmp_path, f"http://127.0.0.1:{port}/simple") | {"PIP_RETRIES": "1"}
+    dispatcher = start_dispatcher(**settings)
+    id_ = dispatcher.gen(source("one"))
+    failure = not_ready(dispatcher, id_)["details"]["last_failure"]
+    assert "Connection refused" in failure["message"]
+    assert dispatcher.ask("PATCH", f"/api/functions/{id_}", json={"mem": 65}).status_code == 200
+    live.until(lambda: installations(dispatcher) == 2)
+
+
+def online(folder: Path, url: str) -> dict[str, str]:
+    """Settings by which pip takes packages from the index at `url` only, and asks once."""
+    settings = offline(folder) | {"PIP_INDEX_URL": url, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
+    return {k: v for k, v in settings.items() if k != "PIP_NO_INDEX"} | {"PIP_FIND_LINKS": ""}
+
+
+@contextmanager
+def index(page: bytes | None) -> Iterator[str]:
+    """A package index that has one page for all; with None it never answers."""
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if page is None:
+                over.wait(live.PATIENCE_SECONDS)
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *told: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/simple"
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_packages_of_the_real_index_are_installed_once(
+    start_dispatcher: Callable[..., live.Dispatcher],
+) -> None:
+    dispatcher = start_dispatcher()
+    text = '# /// script\n# dependencies = ["numpy", "six==1.16.0"]\n# ///\n' + (
+        "import numpy, six\ndef total(n: int = 4): return [int(numpy.arange(n).sum()),"
+        " six.__version__]\n"
+    )
+    ids = [dispatcher.gen(text), dispatcher.gen(text)]
+    assert [dispatcher.call(id_, params={"n": 5}).json()["result"] for id_ in ids] == [
+        [10, "1.16.0"],
+        [10, "1.16.0"],
+    ]
+    assert installations(dispatcher) == 1
