@@ -169,7 +169,7 @@ def test_it_can_fork_and_start_processes_itself(run: Callable[[Body], None]) -> 
 @pytest.mark.parametrize(
     "variables",
     [
-        {"PATH": "/usr/local/bin:/usr/bin:/bin:/root/.pyenv/shims"},
+        {"PATH": "/usr/local/bin:/usr/bin:/bin:/opt/python/bin"},
         {"LANG": "C"},
         {"LC_ALL": "C"},
         {"LD_LIBRARY_PATH": "/nowhere"},
