@@ -1,7 +1,6 @@
 """Deployments: which changes are under way, and what they lock."""
 
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,10 +84,6 @@ class Deployments:
             id=deployment.id,
             plan=deployment.plan(),
         )
-
-    def find(self, ids: Iterable[str]) -> list[Deployment]:
-        wanted = set(ids)
-        return [deployment for deployment in self._of.values() if deployment.id in wanted]
 
     def _publish(self, type_: str, deployment: Deployment) -> None:
         step = {"actions": deployment.json()["currentActions"]}
