@@ -5,11 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: help demo test run lint bench clean
+.PHONY: help demo test run lint bench bench-peers bench-scale bench-report clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile
 
 demo: .venv/runtime  ## from a file to an endpoint, every HTTP exchange shown; leaves nothing behind
 	@$(BIN)/python -m fob.demo py_example.py
@@ -25,11 +25,21 @@ lint: .venv/development  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/runtime  ## measure cold start, calls and memory; writes bench/results/
-	@$(BIN)/python bench/run.py
+bench: .venv/runtime  ## measure fob: starts, calls, memory, in 3 minutes; writes bench/results/
+	@$(BIN)/python -m bench.run alone $(BENCH)
+
+bench-peers: .venv/runtime  ## measure fob beside what else there is, which it installs; 12 minutes
+	@$(BIN)/python -m bench.run peers $(BENCH)
+
+bench-scale: .venv/runtime  ## measure a thousand functions, and ten thousand at rest; 10 minutes
+	@$(BIN)/python -m bench.run scale $(BENCH)
+
+bench-report: .venv/runtime bench/.peers/report/installed  ## tables and plots from bench/results/
+	@$(BIN)/python -m bench.report
+	@PYTHONPATH=service bench/.peers/report/bin/python -m bench.plots
 
 clean:  ## remove the virtual environment and every cache
-	rm -rf .venv build service/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv bench/.peers build service/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find service tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: set-up is done again only when what it read has changed.
@@ -41,6 +51,12 @@ clean:  ## remove the virtual environment and every cache
 .venv/development: .venv/runtime requirements.txt
 	@echo "installing the test and lint packages into .venv ..."
 	@$(PIP) --requirement requirements.txt
+	@touch $@
+
+bench/.peers/report/installed: .venv/made bench/requirements.txt
+	@echo "installing the packages for plots into bench/.peers/report ..."
+	@$(PYTHON) -m venv --clear bench/.peers/report
+	@bench/.peers/report/bin/python -m pip --quiet --disable-pip-version-check install --requirement bench/requirements.txt
 	@touch $@
 
 .venv/made:

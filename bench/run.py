@@ -1,208 +1,200 @@
-"""`make bench`: cold start, calls, memory per function, on the embedded engine of this machine.
+"""The measurements: `python -m bench.run alone|peers|scale`.
 
-Every sample goes into a result file (see record.py); the table is a reading of it.
+*alone* is fob beside the bare epoll loop, *peers* fob beside everybody in peers.py, *scale* a
+thousand functions and ten thousand at rest. Every value goes into a result file (record.py), from
+which report.py makes tables and plots.
 """
 
+import argparse
 import contextlib
-import http.client
-import json
-import os
-import re
-import subprocess
-import sys
-import tempfile
+import random
 import time
-import zipfile
-from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import record
+from bench import calls, conditions, control, launches, record, report, starts, stats
+from bench.generators import Generators
+from bench.install import Environment, Installed, NotInstalled, install
+from bench.machine import Cores
+from bench.peers import FLOOR, PEERS, TWIN, WRK, Peer
+from bench.servers import NotStarted, running
+from bench.service import HELLO, Service, service
 
-SAMPLE = (record.ROOT / "py_example.py").read_bytes()
-COLD_STARTS = 100  # of each kind of file
-PACKAGE = "fob_bench_package"
-CALLS = 2000
-CONCURRENCY = 16
-ROUNDS = 12  # of throughput, direct and routed in turn
-ROUND_SECONDS = 1.0
-FUNCTIONS = 50  # alive at once when memory is read
-
-
-class Service:
-    """The service under test, and one keep-alive connection to it."""
-
-    def __init__(self, home: str, port: int) -> None:
-        self.home, self.port = home, port
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        return ask(self._connection, method, path, body)
-
-    def gen(self, source: bytes = SAMPLE) -> str:
-        return str(self.ask("POST", "/api/gen", source)["id"])
-
-    def meta(self, id_: str) -> tuple[str, int]:
-        where = self.ask("GET", f"/api/meta/{id_}?wait=60")
-        return where["host"], where["port"]
-
-    def remove(self, id_: str) -> None:
-        self.ask("DELETE", f"/api/functions/{id_}")
-
-    def close(self) -> None:
-        self._connection.close()
+TWINS = [(f"{FLOOR.name}/c16/rate", f"{TWIN.name}/c16/rate")]
+UNITS = {
+    "rate": "1/s",
+    "p50": "us",
+    "p99": "us",
+    "cpu": "us",
+    "memory": "MB",
+    "held": "KB",
+    "idle cpu": "%",
+}
 
 
-def ask(connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None) -> Any:
-    connection.request(method, path, body=body)
-    answer = connection.getresponse()
-    content = answer.read()
-    if answer.status != 200:
-        raise SystemExit(f"{method} {path} answered {answer.status}: {content.decode()}")
-    return json.loads(content)
+@dataclass(frozen=True)
+class Sizes:
+    """How much of each is measured; times in seconds."""
+
+    starts: int = 0
+    launches: int = 0
+    rounds: int = 0
+    seconds: float = 1.0
+    functions: tuple[int, ...] = ()
+    probes: int = 20
+    idle_seconds: float = 6.0
+    at_rest: int = 0
+    first_calls: int = 0
 
 
-def make_package(folder: str) -> None:
-    """A wheel of one empty module, so that measuring dependencies needs no network."""
-    info = f"{PACKAGE}-1.0.dist-info"
-    with zipfile.ZipFile(Path(folder, f"{PACKAGE}-1.0-py3-none-any.whl"), "w") as wheel:
-        wheel.writestr(f"{PACKAGE}.py", "")
-        wheel.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.0\n"
-        )
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
+FULL = {
+    "alone": Sizes(400, 400, rounds=6, functions=(1, 10, 100), idle_seconds=2),
+    "peers": Sizes(rounds=8),
+    "scale": Sizes(functions=(1, 10, 100, 1000), idle_seconds=12, at_rest=10_000, first_calls=400),
+}
+QUICK = {
+    "alone": Sizes(2, 2, 1, 0.1, functions=(1, 2), probes=2, idle_seconds=0.1),
+    "peers": Sizes(rounds=1, seconds=0.3),
+    "scale": Sizes(functions=(1, 10), probes=2, idle_seconds=0.1, at_rest=20, first_calls=6),
+}
 
 
-@contextlib.contextmanager
-def service() -> Iterator[Service]:
-    with tempfile.TemporaryDirectory(prefix="fob-bench-") as home:
-        make_package(home)
-        os.environ |= {"PIP_FIND_LINKS": home, "UV_FIND_LINKS": home}
-        flags = [f"--home={home}", "--host=127.0.0.1", "--port=0", "--marathon-api=", "--token="]
-        log = Path(home, "bench.log")
-        with log.open("wb") as errors:
-            command = [sys.executable, "-m", "fob", "serve", *flags, "--cpus=1000", "--mem=1000000"]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=errors)
+class Run:
+    """One run: what it has of others' software, what is left out and why, the values so far."""
+
+    def __init__(self, sizes: Sizes, seed: int, cores: Cores) -> None:
+        self.sizes, self.cores = sizes, cores
+        self.draw = random.Random(seed)
+        self.left_out: dict[str, str] = {}
+        self.versions: dict[str, dict[str, str]] = {}
+        self.values: dict[str, stats.Figure] = {}
+        self.began = time.monotonic()
+
+    def say(self, what: str) -> None:
+        print(f"{time.monotonic() - self.began:5.0f} s  {what}", flush=True)
+
+    def leave_out(self, name: str, why: object) -> None:
+        self.left_out[name] = str(why)
+        self.say(f"{name} is left out: {why}")
+
+    def installed(self, environment: Environment) -> Installed | None:
+        """None, and left out, when it cannot be had here."""
         try:
-            running = Service(home, port_of(process, log))
-            yield running
-            running.close()
-        finally:
-            process.terminate()
-            process.wait(60)
+            found = install(environment)
+        except NotInstalled as error:
+            self.leave_out(environment.name, f"it cannot be installed: {error}")
+            return None
+        self.versions[environment.name] = found.versions
+        return found
+
+    def keep(self, samples: dict[str, list[float]]) -> None:
+        for name, values in samples.items():
+            unit = UNITS.get(name.rpartition("/")[2], "ms")
+            self.values[name] = stats.summary(values, unit)
 
 
-def port_of(process: subprocess.Popen[bytes], log: Path) -> int:
-    """The port that the service names in its log."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if match := re.search(r"Listening on port (\d+)", log.read_text()):
-            return int(match[1])
-        time.sleep(0.01)
-    raise SystemExit(f"the service did not start: {log.read_text()}")
+def alone(run: Run, generators: Generators) -> None:
+    """What `make bench` measures."""
+    sizes = run.sizes
+    with service() as fob:
+        run.say(f"{sizes.starts} starts")
+        run.keep(starts.of_functions(fob, sizes.starts))
+        run.say(f"{sizes.launches} launches")
+        run.keep({"launcher": launches.taken_ms(sizes.launches)})
+        floor = {peer: Installed.python() for peer in (FLOOR, TWIN)}
+        called(run, generators, fob, floor)
+    grown(run)
 
 
-def cold_starts(running: Service) -> dict[str, dict[str, Any]]:
-    """From POST to first answer, of files without and with a dependency that is installed already,
-    in turn."""
-    needing = f'# /// script\n# dependencies = ["{PACKAGE}==1.0"]\n# ///\n'.encode() + SAMPLE
-    kinds = {"cold start": SAMPLE, "cold start, installed dependency": needing}
-    kept = running.gen(needing)  # installs it, and keeps it
-    running.meta(kept)
-    samples: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for number in range(COLD_STARTS):
-        for kind, source in kinds.items():
-            samples[kind].append(cold_start(running, source + f"\n# {number}\n".encode()))
-    running.remove(kept)
-    return {kind: record.summary(taken, "ms") for kind, taken in samples.items()}
+def peers(run: Run, generators: Generators) -> None:
+    """What `make bench-peers` measures."""
+    found = {peer: run.installed(peer.environment) for peer in (FLOOR, TWIN, *PEERS)}
+    there = {peer: installed for peer, installed in found.items() if installed}
+    with service() as fob:
+        functions = {peer: it for peer, it in there.items() if not peer.proxy and peer != TWIN}
+        run.keep(
+            starts.of_peers(functions, fob, run.sizes.rounds, run.draw, run.say, run.leave_out)
+        )
+        called(run, generators, fob, there)
 
 
-def cold_start(running: Service, source: bytes) -> float:
-    """Milliseconds from POST to the first answer of a function nobody has seen."""
-    started_ns = time.monotonic_ns()
-    id_ = running.gen(source)
-    host, port = running.meta(id_)
-    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=60)) as function:
-        ask(function, "GET", "/", None)
-        taken_ms = (time.monotonic_ns() - started_ns) / 1e6
-    running.remove(id_)
-    return taken_ms
+def scale(run: Run, generators: Generators) -> None:
+    """What `make bench-scale` measures."""
+    grown(run)
+    try:
+        with service() as fob:
+            sizes = run.sizes
+            run.keep(control.at_rest(fob, sizes.at_rest, sizes.first_calls, run.say))
+    except ValueError as error:
+        run.leave_out("functions at rest", error)
 
 
-def load(host: str, port: int, path: str, connections: int, seconds: float, count: int) -> Any:
-    """What the load generator measured."""
-    arguments = map(str, (host, port, path, connections, seconds, count))
-    command = [sys.executable, str(Path(__file__).with_name("load.py")), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+def called(run: Run, generators: Generators, fob: Service, others: dict[Peer, Installed]) -> None:
+    """Calls of one function of fob's, and of each of the others, all of which are up meanwhile."""
+    id_ = fob.gen(HELLO)
+    targets = fob.targets(id_)
+    upstream = f"{targets[0].host}:{targets[0].port}"
+    with contextlib.ExitStack() as stack:
+        for peer, installed in others.items():
+            try:
+                server = stack.enter_context(running(peer, installed, upstream))
+            except NotStarted as error:
+                run.leave_out(peer.name, error)
+                continue
+            behind = fob.pids if peer.proxy else set
+            targets.append(server.target(behind))
+        plan = calls.Plan(run.sizes.rounds, run.sizes.seconds, run.draw)
+        run.keep(calls.in_rounds(targets, generators, run.cores, plan, run.say, run.leave_out))
+    fob.remove(id_)
 
 
-def calls(running: Service) -> dict[str, dict[str, Any]]:
-    """Latency of one caller and throughput of many, straight and through the service."""
-    id_ = running.gen()
-    ways = {
-        "direct": (*running.meta(id_), "/"),
-        "routed": ("127.0.0.1", running.port, f"/api/call/{id_}"),
+def grown(run: Run) -> None:
+    sizes = run.sizes
+    with service() as fob:
+        run.keep(control.grow(fob, sizes.functions, sizes.probes, sizes.idle_seconds, run.say))
+
+
+KINDS = {"alone": alone, "peers": peers, "scale": scale}
+
+
+def measured(kind: str, sizes: Sizes, seed: int, cores: Cores, wrk: bool) -> record.Result:
+    """The result of a run, without what it is called and where it is kept."""
+    circumstances = conditions.circumstances()
+    run = Run(sizes, seed, cores)
+    generators = Generators(cores, run.installed(WRK) if wrk else None)
+    watch = conditions.Watch()
+    KINDS[kind](run, generators)
+    return circumstances | {
+        "format": record.FORMAT,
+        "kind": kind,
+        "command": record.COMMANDS[kind],
+        "seconds": round(time.monotonic() - run.began),
+        "seed": seed,
+        "sizes": asdict(sizes),
+        "generator": {"closed": generators.name, "open": "bench/load.py"},
+        "cores": {"servers": sorted(cores.servers), "generator": sorted(cores.generator)},
+        "left_out": run.left_out,
+        "installed": run.versions,
+        "noise": watch.noise(run.values, TWINS),
+        "values": run.values,
     }
-    results = {}
-    for way, target in ways.items():
-        latencies = load(*target, 1, 0, CALLS)["latencies_ns"]
-        results[f"{way} call, c=1"] = record.summary([ns / 1e3 for ns in latencies], "us")
-    rates: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, target in ways.items():
-            done = load(*target, CONCURRENCY, ROUND_SECONDS, 0)
-            rates[way].append(done["answers"] / done["seconds"])
-    for way, samples in rates.items():
-        results[f"{way} calls, c={CONCURRENCY}"] = record.summary(samples, "1/s")
-    running.remove(id_)
-    return results
-
-
-def memory(running: Service) -> list[float]:
-    """MiB (PSS) of each of many functions alive at once, each called before."""
-    ids = [running.gen() for _ in range(FUNCTIONS)]
-    for id_ in ids:
-        running.meta(id_)
-        running.ask("GET", f"/api/call/{id_}")
-    samples = [pss_mib(pid) for pid in tasks_of(running.home)]
-    if len(samples) != FUNCTIONS:
-        raise SystemExit(f"{len(samples)} processes of {FUNCTIONS} functions were found")
-    for id_ in ids:
-        running.remove(id_)
-    return samples
-
-
-def tasks_of(home: str) -> list[str]:
-    """The processes that work in a sandbox of the engine."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/cwd").startswith(f"{home}/engine/tasks/"):
-                found.append(pid)
-    return found
-
-
-def pss_mib(pid: str) -> float:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(kib) for kib in re.findall(r"^Pss: +(\d+) kB$", rollup, re.MULTILINE)) / 1024
 
 
 def main() -> None:
-    result = record.circumstances()
-    with service() as running:
-        print(f"{COLD_STARTS} cold starts of each kind ...", flush=True)
-        results = cold_starts(running)
-        print("calls ...", flush=True)
-        results |= calls(running)
-        print(f"memory of {FUNCTIONS} functions ...\n", flush=True)
-        pss = memory(running)
-        results["memory of a function (PSS)"] = record.summary(pss, "MiB")
-        result["memory_sum_mib"] = sum(pss)
-    result["results"] = results
-    print(record.table(results))
-    print(f"\n{record.write(result)}")
+    parser = argparse.ArgumentParser(prog="bench.run", description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of all orders")
+    parser.add_argument("--no-wrk", action="store_true", help="load from load.py only")
+    parser.add_argument("--no-pin", action="store_true", help="leave the cores to the system")
+    parser.add_argument("--results", type=Path, default=record.RESULTS, metavar="FOLDER")
+    options = parser.parse_args()
+    sizes = (QUICK if options.quick else FULL)[options.kind]
+    cores = Cores(apart=not options.no_pin)
+    result = measured(options.kind, sizes, options.seed, cores, not options.no_wrk)
+    result["quick"] = options.quick
+    path = record.write(result, options.results)
+    print(f"\n{report.overview(result)}\n\n{path}")
 
 
 if __name__ == "__main__":

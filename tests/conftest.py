@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import docker_engine
 import live
 
 
@@ -45,6 +46,19 @@ def _descriptors() -> list[str]:
         except OSError:
             continue
     return names
+
+
+@pytest.fixture(scope="session")
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[docker_engine.Engine]:
+    """A Docker engine of the tests' own, with the image `python:3-slim`."""
+    with docker_engine.running(tmp_path_factory.mktemp("docker")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def image(docker: docker_engine.Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """fob's own image."""
+    return docker_engine.build_fob(docker, tmp_path_factory.mktemp("context"))
 
 
 @pytest.fixture

@@ -42,6 +42,10 @@ class Handler(BaseHTTPRequestHandler):
         app_id = path.removeprefix("/apps")
         if path == "/events":
             self._stream()
+        elif path == "/tasks":
+            self._answer(200, {"tasks": [task for app in apps.values() for task in app["tasks"]]})
+        elif path == "/deployments":
+            self._answer(200, [])
         elif path == "/queue":
             self._answer(200, {"queue": []})
         elif app_id == "/fob-aviary/*":

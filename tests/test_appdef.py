@@ -48,6 +48,22 @@ def test_a_function_with_needs_has_time_to_install():
     assert app["cmd"] == make()["cmd"]
 
 
+@pytest.mark.parametrize(
+    ("remote", "needs", "options", "mem"),
+    [
+        (False, (), Options(), 64),
+        (False, ("a",), Options(), 64),
+        (True, (), Options(), 64),
+        (True, ("a",), Options(), 256),
+        (True, ("a",), Options(mem=64), 64),
+    ],
+)
+def test_what_installs_for_itself_on_a_cluster_has_memory_for_that(remote, needs, options, mem):
+    placement = Placement(remote=remote)
+    app = appdef.app(ID, SNIPPET, options, CREATED, placement, Needs(needs, ">=3.9"))
+    assert app["mem"] == mem
+
+
 def test_there_are_four_schemas():
     assert len(SCHEMAS) == 4
 
@@ -97,6 +113,8 @@ def test_the_options_come_back_without_the_values_of_the_environment():
         "timeout": 2.5,
         "concurrency": 4,
         "cors": "*",
+        "activation": "always",
+        "keep_alive": 60,
         "env": ["A", "B"],
     }
 

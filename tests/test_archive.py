@@ -118,7 +118,9 @@ def test_needs_are_those_of_the_entry_and_of_requirements_txt_together() -> None
     assert not archive.check(zipped(GOOD)).needs()
 
 
-@pytest.mark.parametrize("text", [b"six\n-e .\n", b"six\n===\n", b"six\n\xff\n"])
+@pytest.mark.parametrize(
+    "text", [b"six\n-e .\n", b"six\n===\n", b"six\n\xff\n", b"six\na; " + b"(" * 50_000]
+)
 def test_a_wrong_requirements_txt_is_told_with_its_line(text: bytes) -> None:
     with pytest.raises(BadRequest) as caught:
         archive.check(zipped({**GOOD, "requirements.txt": text})).needs()

@@ -321,6 +321,19 @@ def test_serve_takes_flags_before_the_environment(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["there"]
 
 
+@pytest.mark.parametrize("flag", ["--host", "--port", "--token"])
+def test_engine_refuses_the_flags_that_are_the_services(tmp_path: Path, flag: str) -> None:
+    done = subprocess.run(
+        command("engine", "--home", str(tmp_path), flag, "1"),
+        cwd=live.SERVICE,
+        capture_output=True,
+        text=True,
+        timeout=live.PATIENCE_SECONDS,
+    )
+    assert done.returncode == 2
+    assert f"unrecognized arguments: {flag}" in done.stderr
+
+
 def test_engine_runs_alone_until_it_is_told_to_stop(tmp_path: Path) -> None:
     with subprocess.Popen(
         command("engine", "--home", str(tmp_path)),

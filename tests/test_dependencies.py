@@ -124,7 +124,11 @@ def test_an_https_address_is_a_requirement():
         (['requires-python = "3 or so"'], 3, "'3 or so', which is no version range"),
         (["dependencies = [\"a; os_name == 'x\\n./y'\"]"], 3, "which is not a requirement"),
         (["requires-python = 3.11"], 3, "needs a text"),
-        (["dependencies = [" + '"a1",' * 9000 + "]"], 3, "and 16384 is the most"),
+        (["dependencies = [" + f"'{'a' * 99}'," * 170 + "]"], 3, "and 16384 is the most"),
+        (["x." * 30_000 + "x = 1"], 2, "a block of 60006 bytes, and 20480 is the most"),
+        (["dependencies = " + "[" * 5000 + "]" * 5000], 2, "nested too deeply"),
+        (["x = " + "{y=" * 3000 + "1" + "}" * 3000], 2, "nested too deeply"),
+        (["dependencies = ['a; " + "(" * 3000 + "']"], 3, "(((, which is nested too deeply"),
     ],
 )
 def test_wrong_metadata_is_refused_naming_the_line(lines: list[str], line: int, words: str):
@@ -167,6 +171,12 @@ def test_what_would_do_more_than_require_is_refused_in_a_requirements_file(line:
         of_requirements_file(f"ok\n\\\n{line}\n")
     assert caught.value.code == "bad_requirements"
     assert caught.value.details == {"line": 2}
+
+
+@pytest.mark.parametrize("text", ["\\\n" * 1_000_000, "# long\n" * 10_000])
+def test_a_requirements_file_that_is_too_long_to_read_is_refused(text: str):
+    with pytest.raises(BadRequest, match=r"begins \d+ bytes, and 65536 is the most"):
+        of_requirements_file(text)
 
 
 # on a cluster: the runner installs them itself

@@ -1,19 +1,21 @@
 """Files with dependencies, from POST to answer; pip is real, and mostly offline."""
 
+import os
 import re
+import shutil
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import live
+from indexes import index_of, silent_index
 from wheels import offline, wheel
+from zips import zipped
 
 
 def source(*requirements: str, python: str = ">=3.9", body: str = "") -> str:
@@ -68,6 +70,18 @@ def test_a_file_that_names_a_package_imports_it(dispatcher: live.Dispatcher) -> 
     )
 
 
+def test_a_zip_with_a_requirements_file_imports_what_it_names(
+    dispatcher: live.Dispatcher,
+) -> None:
+    main = "import one\ndef main(): return one.VERSION\n"
+    archive = zipped({"main.py": main, "requirements.txt": "# what it needs\none < 2\n"})
+    id_ = dispatcher.gen(archive)
+    assert dispatcher.call(id_).json() == {"result": "1.0"}
+    assert details(dispatcher, id_)["dependencies"]["requirements"] == ["one<2"]
+    assert dispatcher.call(dispatcher.gen(source("one<2"))).json() == {"result": "1.0"}
+    assert installations(dispatcher) == 1
+
+
 def test_files_with_the_same_needs_share_one_installation(dispatcher: live.Dispatcher) -> None:
     with ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(dispatcher.gen, [source("one")] * 4))
@@ -81,6 +95,20 @@ def test_files_with_the_same_needs_share_one_installation(dispatcher: live.Dispa
 def test_two_versions_of_a_package_live_side_by_side(dispatcher: live.Dispatcher) -> None:
     ids = [dispatcher.gen(source(f"one=={version}")) for version in ("1.0", "2.0")]
     assert [dispatcher.call(id_).json()["result"] for id_ in ids] == ["1.0", "2.0"]
+
+
+@pytest.mark.skipif(not shutil.which("uv"), reason="uv is not installed here")
+def test_uv_installs_where_it_is_there(
+    start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
+) -> None:
+    settings = offline(wheels) | {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
+    dispatcher = start_dispatcher(**settings | {"PATH": os.environ["PATH"]})
+    id_ = dispatcher.gen(source("one"))
+    assert dispatcher.call(id_).json()["result"] == "2.0"
+    assert "Resolved 1 package" in dispatcher.ask("GET", logs_of(id_)).text
+    error = not_ready(dispatcher, dispatcher.gen(source("one==9")))
+    assert "uv exited with status 1" in error["message"]
+    assert "there is no version of one==9" in error["details"]["last_failure"]["message"]
 
 
 def test_an_unknown_version_is_told_in_pips_words(dispatcher: live.Dispatcher) -> None:
@@ -117,7 +145,7 @@ def test_wrong_metadata_is_refused_and_leaves_nothing(dispatcher: live.Dispatche
 def test_a_function_waits_for_its_packages_and_tells_so(
     start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
 ) -> None:
-    with index(None) as url:
+    with silent_index() as url:
         dispatcher = start_dispatcher(**online(tmp_path, url))
         id_ = dispatcher.gen(source("one"))
         answer = dispatcher.ask("GET", f"/api/meta/{id_}")
@@ -134,21 +162,55 @@ def logs_of(id_: str) -> str:
 def test_an_index_that_never_answers_is_given_up(
     start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
 ) -> None:
-    with index(None) as url:
+    with silent_index() as url:
         dispatcher = start_dispatcher(**online(tmp_path, url), FOB_BUILD_SECONDS="2")
         error = not_ready(dispatcher, dispatcher.gen(source("one")))
-    assert "cannot be installed: it took longer than 2 seconds: Looking in" in error["message"]
+    assert "cannot be installed: it took longer than 2 seconds" in error["message"]
 
 
-def test_a_yanked_version_is_told(
+def test_a_package_that_no_index_has_is_told_in_pips_words(
     start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
 ) -> None:
-    file = "one-1.0-py3-none-any.whl"
-    page = f'<a href="{file}" data-yanked="it is broken">{file}</a>'.encode()
-    with index(page) as url:
+    with index_of(wheels) as url:
         dispatcher = start_dispatcher(**online(wheels, url))
-        error = not_ready(dispatcher, dispatcher.gen(source("one>=1")))
-    assert "No matching distribution found for one>=1" in error["message"]
+        error = not_ready(dispatcher, dispatcher.gen(source("one", "no-such-package")))
+        assert "No matching distribution found for no-such-package" in error["message"]
+        assert dispatcher.call(dispatcher.gen(source("one"))).json()["result"] == "2.0"
+
+
+def test_a_yanked_version_is_passed_over_or_told(
+    start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
+) -> None:
+    with index_of(wheels, yanked={"one-2.0-py3-none-any.whl": "it is broken"}) as url:
+        dispatcher = start_dispatcher(**online(wheels, url))
+        error = not_ready(dispatcher, dispatcher.gen(source("one>=2")))
+        assert dispatcher.call(dispatcher.gen(source("one"))).json()["result"] == "1.0"
+    assert "No matching distribution found for one>=2" in error["message"]
+
+
+def test_a_yanked_version_asked_for_by_name_is_installed_with_a_warning(
+    start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
+) -> None:
+    with index_of(wheels, yanked={"one-2.0-py3-none-any.whl": "it is broken"}) as url:
+        dispatcher = start_dispatcher(**online(wheels, url))
+        id_ = dispatcher.gen(source("one==2.0"))
+        assert dispatcher.call(id_).json()["result"] == "2.0"
+    assert "Reason for being yanked: it is broken" in dispatcher.ask("GET", logs_of(id_)).text
+
+
+def test_a_function_that_installs_for_itself_gets_memory_for_that(
+    start_engine: Callable[..., live.Engine],
+    start_dispatcher: Callable[..., live.Dispatcher],
+    tmp_path: Path,
+) -> None:
+    engine = start_engine()
+    dispatcher = start_dispatcher(
+        tmp_path / "cluster", MARATHON_API=engine.url, FOB_MARATHON_TOKEN=engine.token,
+        FOB_HOST="127.0.0.1",
+    )  # fmt: skip
+    ids = [dispatcher.gen(text, "?instances=0") for text in (source("one"), "def f(): pass")]
+    ids.append(dispatcher.gen(source("one"), "?instances=0&mem=100"))
+    assert [details(dispatcher, id_)["settings"]["mem"] for id_ in ids] == [256, 64, 100]
 
 
 def test_without_a_network_the_reason_is_told_and_a_change_tries_again(
@@ -169,49 +231,3 @@ def online(folder: Path, url: str) -> dict[str, str]:
     """Settings by which pip takes packages from the index at `url` only, and asks once."""
     settings = offline(folder) | {"PIP_INDEX_URL": url, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
     return {k: v for k, v in settings.items() if k != "PIP_NO_INDEX"} | {"PIP_FIND_LINKS": ""}
-
-
-@contextmanager
-def index(page: bytes | None) -> Iterator[str]:
-    """A package index that has one page for all; with None it never answers."""
-    over = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if page is None:
-                over.wait(live.PATIENCE_SECONDS)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(page)))
-            self.end_headers()
-            self.wfile.write(page)
-
-        def log_message(self, *told: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/simple"
-        finally:
-            over.set()
-            server.shutdown()
-            thread.join()
-
-
-def test_packages_of_the_real_index_are_installed_once(
-    start_dispatcher: Callable[..., live.Dispatcher],
-) -> None:
-    dispatcher = start_dispatcher()
-    text = '# /// script\n# dependencies = ["numpy", "six==1.16.0"]\n# ///\n' + (
-        "import numpy, six\ndef total(n: int = 4): return [int(numpy.arange(n).sum()),"
-        " six.__version__]\n"
-    )
-    ids = [dispatcher.gen(text), dispatcher.gen(text)]
-    assert [dispatcher.call(id_, params={"n": 5}).json()["result"] for id_ in ids] == [
-        [10, "1.16.0"],
-        [10, "1.16.0"],
-    ]
-    assert installations(dispatcher) == 1

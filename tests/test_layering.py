@@ -12,7 +12,7 @@ PACKAGE = live.SERVICE / "fob"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # what everyone may know
-COMMON = {"fob", "fob.errors", "fob.config", "fob.log", "fob.timeline"}
+COMMON = {"fob", "fob.errors", "fob.config", "fob.held", "fob.log", "fob.timeline"}
 # the three that may know both sides: they put them together
 BOTH_SIDES = {"fob.main", "fob.cli", "fob.demo"}
 
@@ -114,5 +114,5 @@ def test_nobody_imports_the_command_line() -> None:
 def test_the_environment_is_read_in_one_module_only() -> None:
     readers = {name_of(file) for file in FILES if reads_environment(file)}
     # a task's environment is its own: the runner and its parts read it, the zygote makes it
-    tasks_own = {"fob.runner", "fob.parts.handlers", "fob.engine.zygote"}
+    tasks_own = {"fob.runner", "fob.parts.aws", "fob.engine.zygote"}
     assert readers - tasks_own == {"fob.config"}

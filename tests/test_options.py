@@ -11,7 +11,7 @@ def query(**values: str) -> Options:
 
 def test_no_query_gives_the_defaults():
     assert query() == Options()
-    assert (Options().cpus, Options().mem, Options().instances) == (0.1, 64, 1)
+    assert (Options().cpus, Options().mem, Options().instances) == (0.1, None, 1)
 
 
 def test_every_key_is_read():

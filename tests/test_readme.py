@@ -13,16 +13,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import live
+from readme import BLOCK, ID, README, Step, steps
 
-README = (live.ROOT / "README.md").read_text()
-BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
-ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 MARATHON = "pool-7830-elasticl-cv29rf2oafkv-1899442518.us-west-2.elb.amazonaws.com"
 
 PUBLISHED_COMMANDS = f"""\
@@ -42,25 +39,6 @@ http http://localhost:9999/api/stats
 http POST http://localhost:9999/api/gen < ../py_example.py
 http http://localhost:9999/api/meta/0e38b688-86e3-4966-9060-cf01eef59426
 """
-
-
-@dataclass
-class Step:
-    """A command of the README and what it says that the command prints."""
-
-    command: str
-    output: str
-
-
-def steps(heading: str) -> list[Step]:
-    """The commands of one section, without those of the sections in it."""
-    (section,) = re.findall(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", README, re.M | re.DOTALL)
-    found: list[Step] = []
-    for block in BLOCK.findall(section):
-        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            command, _, output = part.partition("\n")
-            found.append(Step(command, output))
-    return found
 
 
 def masked(text: str) -> str:

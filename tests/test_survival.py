@@ -54,6 +54,22 @@ def test_every_acknowledged_function_is_there_when_the_engine_is_killed(
     assert answer_of(dispatcher.meta(dispatcher.gen(PID))) > 0
 
 
+def test_what_was_acknowledged_outlives_both_being_killed_at_once(
+    start_dispatcher: Callable[..., live.Dispatcher],
+) -> None:
+    first = start_dispatcher()
+    ids = [first.gen(f"def f():\n    return {number}\n") for number in range(5)]
+    engine = first.engine_pid
+    first.process.kill()  # right after the last answer
+    os.kill(engine, signal.SIGKILL)
+    first.kill()
+    second = start_dispatcher()
+    assert [answer_of(second.meta(id_)) for id_ in ids] == list(range(5))
+    listed = second.ask("GET", "/api/functions").json()["functions"]
+    assert [function["id"] for function in listed] == ids
+    assert second.ask("GET", f"/api/cs/{ids[4]}").text == "def f():\n    return 4\n"
+
+
 def test_a_stop_stops_everything_and_a_start_brings_everything_back(
     start_dispatcher: Callable[..., live.Dispatcher],
 ) -> None:

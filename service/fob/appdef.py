@@ -26,6 +26,8 @@ GROUP = "/fob-aviary"
 
 # Linux takes 128 KiB in one environment string; the rest is room for what Marathon adds
 ENCODED_BYTES = 96 * 1024
+# MiB; on a cluster memory is limited, and pip, which installs there, takes about 100
+MEM, INSTALL_MEM = 64, 256
 # above this there is no point in compressing
 SNIPPET_BYTES = 256 * 1024
 
@@ -38,16 +40,23 @@ _COMMAND = (
     'exec(compile(r,"runner.py","exec"),{"__name__":"__main__","SNIPPET":s})\''
 )
 CONTAINER_PORT = 8080
+# of deflate, stored, with no bytes in it: RFC 1951, 3.2.4
+_EMPTY_BLOCK = bytes.fromhex("000000ffff")
 # an unpacked function is the runner and a snippet; what is larger is not of our making
 _UNPACKED_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where functions run on a remote Marathon: container image and resource roles, or neither."""
+    """Where functions run: on a `remote` Marathon, in a container of an image and with resource
+    roles, or neither; and when, unless they say: always or on-demand, and then for how long after
+    a call (seconds)."""
 
     image: str = ""
     roles: tuple[str, ...] = ()
+    activation: str = "always"
+    keep_alive: float = 60.0
+    remote: bool = False
 
 
 def app_id(id_: str) -> str:
@@ -91,11 +100,12 @@ def app(
         "id": app_id(id_),
         "cmd": _COMMAND,
         "cpus": options.cpus,
-        "mem": options.mem,
+        "mem": _mem(options, placement, needs),
         "disk": 0,
         "instances": options.instances,
         "env": _env(snippet, options) | needs.env(),
         "labels": _labels(snippet, options, created)
+        | _activation(options, placement)
         | {"FOB_CONVENTION": f"{convention.name}: {convention.why}"},
         "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "http"}],
         "requirePorts": False,
@@ -143,9 +153,23 @@ def _labels(snippet: bytes, options: Options, created: str) -> dict[str, str]:
         "FOB": "function",
         "FOB_SHA256": sha256(snippet),
         "FOB_CREATED": created,
-        "FOB_ACTIVATION": "always",
     }
     return labels | ({"FOB_NAME": options.name} if options.name else {})
+
+
+def _mem(options: Options, placement: Placement, needs: Needs) -> float:
+    if options.mem is not None:
+        return options.mem
+    installs_itself = placement.remote or placement.image
+    return INSTALL_MEM if installs_itself and needs.requirements else MEM
+
+
+def _activation(options: Options, placement: Placement) -> dict[str, str]:
+    seconds = placement.keep_alive if options.keep_alive is None else options.keep_alive
+    return {
+        "FOB_ACTIVATION": options.activation or placement.activation,
+        "FOB_KEEP_ALIVE": f"{seconds:g}",
+    }
 
 
 def _env(snippet: bytes, options: Options) -> dict[str, str]:
@@ -167,17 +191,22 @@ def prepare() -> None:
 
 
 @functools.cache
-def _packer(runner: Path, parts: Path) -> tuple[Any, bytes]:
-    """A compressor and what it gave for the runner, which is the same for every function."""
+def _packer(runner: Path, parts: Path) -> tuple[Any, str]:
+    """A compressor and the base64 of what it gave for the runner, the same for every function.
+
+    It ends where a group of base64 does, so that the value of every app begins with it.
+    """
     compressor = zlib.compressobj(level=9)
-    return compressor, compressor.compress(bundle(runner, parts) + b"\0")
+    packed = compressor.compress(bundle(runner, parts) + b"\0")
+    packed += compressor.flush(zlib.Z_SYNC_FLUSH)
+    packed += _EMPTY_BLOCK * (len(packed) % 3)  # of 5 bytes each
+    return compressor, base64.b64encode(packed).decode()
 
 
 def _packed(snippet: bytes) -> str:
     compressor, runner = _packer(_RUNNER, _PARTS)
     rest = compressor.copy()
-    packed = runner + rest.compress(snippet) + rest.flush()
-    value = base64.b64encode(packed).decode()
+    value = runner + base64.b64encode(rest.compress(snippet) + rest.flush()).decode()
     if len(value) > ENCODED_BYTES:
         raise TooLarge(
             f"The file is too large to travel inside its app: packed with the runner it has"
@@ -217,8 +246,9 @@ def settings_of(app: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for at registration or later, out of the app; of the user's environment
     only the names, for the values may be secrets."""
     env = app.get("env") or {}
+    labels = app.get("labels") or {}
     return {
-        "name": (app.get("labels") or {}).get("FOB_NAME", ""),
+        "name": labels.get("FOB_NAME", ""),
         "entry": env.get("FOB_ENTRY"),
         "cpus": app.get("cpus"),
         "mem": app.get("mem"),
@@ -226,6 +256,8 @@ def settings_of(app: Mapping[str, Any]) -> dict[str, Any]:
         "timeout": timeout_of(app),
         "concurrency": int(env.get("FOB_CONCURRENCY", Options.concurrency)),
         "cors": env.get("FOB_CORS", ""),
+        "activation": labels.get("FOB_ACTIVATION", "always"),
+        "keep_alive": float(labels.get("FOB_KEEP_ALIVE", Placement.keep_alive)),
         "env": sorted(name for name in env if not name.startswith("FOB_")),
     }
 
@@ -260,6 +292,14 @@ def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
             env[name] = value
     if env != (app.get("env") or {}):
         body["env"] = env
-    if "name" in values:
-        body["labels"] = {**app["labels"], "FOB_NAME": values["name"]}
+    if labels := _changed_labels(values):
+        body["labels"] = {**app["labels"], **labels}
     return body
+
+
+def _changed_labels(values: Mapping[str, Any]) -> dict[str, str]:
+    labels = {"name": "FOB_NAME", "activation": "FOB_ACTIVATION"}
+    changed = {label: values[key] for key, label in labels.items() if key in values}
+    if "keep_alive" in values:
+        changed["FOB_KEEP_ALIVE"] = f"{values['keep_alive']:g}"
+    return changed

@@ -20,8 +20,15 @@ _INDENT = re.compile(r"^(?: {4})+", re.MULTILINE)
 def bundle(runner: Path, parts: Path) -> bytes:
     """The runner's source with that of its parts in the line that is there for them."""
     sources = {file.stem: slim(file.read_text()) for file in sorted(parts.glob("[!_]*.py"))}
-    line = f"{PARTS_LINE[:-2]}{sources!a}"
+    literal = ",".join(f"{name!r}:{_quoted(source)}" for name, source in sources.items())
+    line = f"{PARTS_LINE[:-2]}{{{literal}}}"
     return slim(runner.read_text()).replace(PARTS_LINE, line).encode()
+
+
+def _quoted(text: str) -> str:
+    """A literal of `text` and a line end, with few escapes: so it packs better than its repr."""
+    escaped = text.replace("\\", "\\\\").replace("'''", "''\\'")
+    return f"'''{escaped}\n'''"
 
 
 def slim(source: str) -> str:

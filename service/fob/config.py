@@ -3,6 +3,7 @@
 The only module that reads the environment.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -17,6 +18,10 @@ _INSTALLER = re.compile(
     r"(PIP|UV|XDG)_.*|(?i:https?|all|no)_(?i:proxy)|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE"
     r"|PATH|HOME|LANG|LC_.*|CC|CXX|CFLAGS|LDFLAGS"
 )
+
+
+DOCKER_SOCKET = "unix:///var/run/docker.sock"
+ACTIVATIONS = ("always", "on-demand")
 
 
 def _setting(name: str, default: Any, help_: str, secret: bool = False) -> Any:
@@ -49,11 +54,37 @@ class Settings:
         "FOB_MARATHON_CA", "", "file of CA certificates that vouch for Marathon"
     )
     image: str = _setting(
-        "FOB_IMAGE", "", "container image for functions on a remote Marathon; empty: none"
+        "FOB_IMAGE", "", "container image for functions, also on this machine; empty: none"
     )
     role: str = _setting("FOB_ROLE", "", "acceptedResourceRoles for functions, comma-separated")
     launcher: str = _setting(
         "FOB_LAUNCHER", "zygote", "how the engine starts a function: zygote (forked) or process"
+    )
+    activation: str = _setting(
+        "FOB_ACTIVATION",
+        "always",
+        "when functions run that do not say: always, or on-demand (while they are called)",
+    )
+    keep_alive: float = _setting(
+        "FOB_KEEP_ALIVE", 60.0, "seconds after its last call that a function on demand goes to rest"
+    )
+    engine_host: str = _setting(
+        "FOB_ENGINE_HOST",
+        "127.0.0.1",
+        "this machine's IPv4 address for the engine and its tasks: who reaches that reaches them",
+    )
+    engine_port: int = _setting(
+        "FOB_ENGINE_PORT", 0, "port of the engine; 0: the one it had last time, or a free one"
+    )
+    docker_host: str = _setting(
+        "FOB_DOCKER_HOST",
+        "",
+        "Docker engine for apps with an image; empty: DOCKER_HOST, or the usual socket",
+    )
+    docker_allow: str = _setting(
+        "FOB_DOCKER_ALLOW",
+        "",
+        "what containers may ask for beyond themselves: privileged, volumes (of the host)",
     )
     cpus: float = _setting(
         "FOB_CPUS", 0.0, "CPUs the engine promises to tasks in all; 0: 32 for each core"
@@ -66,6 +97,15 @@ class Settings:
     )
     build_mib: float = _setting(
         "FOB_BUILD_MIB", 1024.0, "MiB of disk that one set of dependencies may take"
+    )
+    fetch_seconds: float = _setting(
+        "FOB_FETCH_SECONDS", 300.0, "seconds the engine gives what an app has fetched for a task"
+    )
+    fetch_mib: float = _setting(
+        "FOB_FETCH_MIB", 1024.0, "MiB of disk that one task's fetched files may take, unpacked"
+    )
+    attributes: str = _setting(
+        "FOB_ATTRIBUTES", "", "of the engine's machine, for constraints: rack:7;@zone:a"
     )
     url: str = _setting(
         "FOB_URL", "", "where the fob command finds the service; empty: 127.0.0.1 at FOB_PORT"
@@ -124,12 +164,30 @@ def _convert(name: str, text: str, kind: type) -> Any:
         raise BadRequest(f"{name}={text!r} is not a number; give one, or unset it") from None
 
 
+def _names_a_machine(text: str) -> bool:
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return not (address.is_unspecified or address.is_multicast)
+
+
 def _filled(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """Settle the defaults that depend on others, and check the ranges."""
-    if not 0 <= settings.port <= 65535:
-        raise BadRequest(f"FOB_PORT={settings.port} is not a port; give 0 to 65535")
+    for name, port in (("FOB_PORT", settings.port), ("FOB_ENGINE_PORT", settings.engine_port)):
+        if not 0 <= port <= 65535:
+            raise BadRequest(f"{name}={port} is not a port; give 0 to 65535")
+    if not _names_a_machine(settings.engine_host):
+        raise BadRequest(
+            f"FOB_ENGINE_HOST={settings.engine_host!r} is not the address of one machine; give the"
+            " IPv4 address at which others reach this one, or 127.0.0.1"
+        )
     if settings.log.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise BadRequest(f"FOB_LOG={settings.log!r}: give DEBUG, INFO, WARNING or ERROR")
+    if settings.activation not in ACTIVATIONS:
+        raise BadRequest(f"FOB_ACTIVATION={settings.activation!r}: give {' or '.join(ACTIVATIONS)}")
+    if not settings.keep_alive >= 0:
+        raise BadRequest(f"FOB_KEEP_ALIVE={settings.keep_alive:g} is not a number of seconds")
     state = environ.get("XDG_STATE_HOME") or os.path.join(
         environ.get("HOME") or os.path.expanduser("~"), ".local", "state"
     )
@@ -140,6 +198,7 @@ def _filled(settings: Settings, environ: Mapping[str, str]) -> Settings:
             "host": settings.host or ("127.0.0.1" if settings.embedded else "0.0.0.0"),
             "home": os.path.abspath(settings.home or os.path.join(state, "fob")),
             "url": settings.url.rstrip("/") or f"http://127.0.0.1:{settings.port}",
+            "docker_host": settings.docker_host or environ.get("DOCKER_HOST") or DOCKER_SOCKET,
             "log": settings.log.upper(),
         }
     )

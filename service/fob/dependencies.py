@@ -14,6 +14,9 @@ from fob.errors import BadRequest
 
 # they travel in one environment value, and are arguments of the installer
 REQUIREMENTS_BYTES = 16 * 1024
+# reading takes time in the square of the length, for keys and continued lines
+METADATA_BYTES = 20 * 1024
+REQUIREMENTS_FILE_BYTES = 64 * 1024
 # Marathon's patience with a task that installs before it listens
 INSTALL_SECONDS = 300
 
@@ -75,10 +78,12 @@ def of_requirements_file(text: str) -> Needs:
     Raises `BadRequest` `bad_requirements` with the line for all else that pip would take: options
     would change where packages come from, or read other files.
     """
+    if (size := len(text.encode())) > REQUIREMENTS_FILE_BYTES:
+        _refuse(1, f"begins {size} bytes, and {REQUIREMENTS_FILE_BYTES} is the most", _FILE)
     found = []
     for number, line in _logical_lines(text):
         if line.startswith("-") or re.search(r"\s--?\w", line):
-            _refuse(number, f"has an option, and only requirements are taken: {line!r}", _FILE)
+            _refuse(number, f"has an option, and only requirements are taken: {line!r:.200}", _FILE)
         found.append(_requirement(line, number, _FILE))
     return Needs(_together(found, 1, _FILE))
 
@@ -102,12 +107,18 @@ class _Block:
         )
 
     def _table(self) -> dict[str, Any]:
+        text = "\n".join(self.toml) + "\n"
+        if (size := len(text.encode())) > METADATA_BYTES:
+            most = METADATA_BYTES
+            _refuse(self.line, f"begins a block of {size} bytes, and {most} is the most")
         try:
-            return tomllib.loads("\n".join(self.toml) + "\n")
+            return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             place = _TOML_PLACE.search(str(error))
             line = int(place[1]) if place and place[1] else len(self.toml)
             _refuse(self.line + line, f"is not TOML: {_TOML_PLACE.sub('', str(error))}")
+        except RecursionError:
+            _refuse(self.line, "begins a block that is nested too deeply")
 
     def _requirements(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -187,15 +198,18 @@ def _requirement(text: str, line: int, where: _Where = _METADATA) -> str:
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
+    shown = f"{text!r:.200}"
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).partition("\n")[0]
-        _refuse(line, f"has {text!r}, which is not a requirement: {reason}", where)
+        _refuse(line, f"has {shown}, which is not a requirement: {reason}", where)
+    except RecursionError:
+        _refuse(line, f"has {shown}, which is nested too deeply", where)
     if not text.isprintable():  # one a line is how they travel
-        _refuse(line, f"has {text!r}, which is not a requirement of one line", where)
+        _refuse(line, f"has {shown}, which is not a requirement of one line", where)
     if requirement.url and not requirement.url.lower().startswith("https://"):
-        _refuse(line, f"has {text!r}: only https:// can be taken from, no file and no VCS", where)
+        _refuse(line, f"has {shown}: only https:// can be taken from, no file and no VCS", where)
     requirement.name = canonicalize_name(requirement.name)
     requirement.extras = {canonicalize_name(extra) for extra in requirement.extras}
     return str(requirement)
@@ -215,7 +229,8 @@ def _specifiers(text: str, line: int) -> str:
     try:
         return str(SpecifierSet(text))
     except InvalidSpecifier:
-        _refuse(line, f"has requires-python = {text!r}, which is no version range like '>=3.11'")
+        shown = f"{text!r:.80}"
+        _refuse(line, f"has requires-python = {shown}, which is no version range like '>=3.11'")
 
 
 def _refuse(line: int, problem: str, where: _Where = _METADATA) -> NoReturn:

@@ -7,25 +7,26 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import logging
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fob import appdef, archive, dependencies, logs, source, timeline
+from fob import appdef, dependencies, logs, timeline
 from fob.appdef import Placement
 from fob.errors import AppNotFound, FobError, MarathonError, NotFound
 from fob.marathon.client import Marathon
 from fob.marathon.tasks import Task, Tasks, tasks_of
 from fob.options import Options
-from fob.snippets import Record, Snippets
-from fob.status import Status, status, told
+from fob.registration import Registration
+from fob.snippets import Snippets
+from fob.status import Status, queued_id, status, told
 from fob.timeline import Mark
-
-log = logging.getLogger(__name__)
 
 # events get lost; while somebody waits, Marathon itself is asked this often (seconds)
 ASK_AGAIN = 5.0
+# ... and this often as long as there is no stream of events
+ASK_BLIND = 1.0
+# and for the first time, when the function was made just now and events will tell
+ASK_FIRST = 0.5
 
 
 class Functions:
@@ -37,8 +38,7 @@ class Functions:
         self._marathon = marathon
         self._tasks = tasks
         self._snippets = snippets
-        self._placement = placement
-        self._in_hand: set[str] = set()
+        self._registration = Registration(marathon, snippets, placement)
         self._turn = itertools.count()
         # apps known to be ours: app id -> task version -> seconds a call may take
         self._ours: dict[str, dict[str, float]] = {}
@@ -49,50 +49,26 @@ class Functions:
         When anything fails, nothing is left on either side, or (when Marathon does not even say
         whether it has the app) a pending record that `settle` clears up.
         """
-        id_ = str(uuid.uuid4())
-        created = timeline.utc_now()
-        app = await asyncio.to_thread(_definition, id_, body, options, created, self._placement)
-        self._in_hand.add(id_)
-        try:
-            await self._register(id_, app, Record(body, options.name, created), received)
-        finally:
-            self._in_hand.discard(id_)
-        return id_
-
-    async def _register(
-        self, id_: str, app: dict[str, Any], record: Record, received: Mark
-    ) -> None:
-        await asyncio.to_thread(self._snippets.put, id_, record)
-        marks = [received, timeline.now("stored"), timeline.now("posted")]
-        try:
-            made = await self._marathon.create(app)
-        except FobError as error:
-            if error.code != "marathon_unsure":
-                await asyncio.to_thread(self._snippets.remove, id_)
-            raise
-        marks.append(timeline.now("accepted"))
-        try:
-            await asyncio.to_thread(self._confirm, id_, marks)
-        except FobError:
-            await self._undo(id_)
-            raise
+        app, made = await self._registration.make(body, options, received)
+        self._tasks.apps.made(app | made)
         self._ours[app["id"]] = {str(made.get("version")): appdef.timeout_of(app)}
-
-    def _confirm(self, id_: str, marks: list[Mark]) -> None:
-        self._snippets.mark(id_, *marks)
-        self._snippets.confirm(id_)
+        return appdef.function_id(app)
 
     async def settle(self) -> None:
         """Undo registrations that nobody was told of: a crash, or a Marathon that kept silent."""
-        for id_ in await asyncio.to_thread(self._snippets.pending):
-            if id_ not in self._in_hand:
-                await self._undo(id_)
-                log.info("removed %s, whose registration did not finish", id_)
+        await self._registration.settle()
 
-    async def _undo(self, id_: str) -> None:
-        with contextlib.suppress(AppNotFound):
-            await self._marathon.delete(appdef.app_id(id_))
-        await asyncio.to_thread(self._snippets.remove, id_)
+    def at_hand(self, id_: str) -> tuple[list[Task], float] | None:
+        """The instances that are known to answer, and the seconds a call to them may take.
+
+        None when Marathon has to be asked (`ready`, `timeout`).
+        """
+        app_id = appdef.app_id(id_)
+        known = self._known(app_id)
+        if not (known and self._tasks.fresh):
+            return None
+        seconds = self._ours[app_id].get(known[0].version)
+        return None if seconds is None else (known, seconds)
 
     async def ready(self, id_: str, wait: float = 0) -> list[Task]:
         """The instances that answer, at least one.
@@ -101,15 +77,21 @@ class Functions:
         reason after that, or at once when waiting alone will not help.
         """
         app_id = appdef.app_id(id_)
-        deadline = asyncio.get_running_loop().time() + wait
+        now = asyncio.get_running_loop().time
+        deadline = now() + wait
+        until_asked = min(now() + ASK_FIRST, deadline)
         while True:
             known = self._known(app_id)
             if known and self._tasks.fresh:
                 return known
+            if self._coming(app_id) and now() < until_asked:
+                await self._tasks.changed(app_id, until_asked - now())
+                continue
             # listen first, ask then: a change in between is not missed
-            change = self._tasks.changed(app_id, ASK_AGAIN)
+            pause = ASK_AGAIN if self._tasks.fresh else ASK_BLIND
+            change = self._tasks.changed(app_id, pause)
             try:
-                left = deadline - asyncio.get_running_loop().time()
+                left = deadline - now()
                 if ready := await self._ask(id_, known, left > 0):
                     return ready
                 await asyncio.wait({change}, timeout=left)
@@ -119,6 +101,11 @@ class Functions:
     def _known(self, app_id: str) -> list[Task]:
         """What the table has, of an app that is known to be ours."""
         return _ready(self._tasks.of(app_id)) if app_id in self._ours else []
+
+    def _coming(self, app_id: str) -> bool:
+        """Whether events will tell of its first instance, as far as anybody knows."""
+        known = app_id in self._ours and self._tasks.fresh
+        return known and not self._tasks.failures(app_id)
 
     async def _ask(self, id_: str, known: list[Task], patient: bool) -> list[Task]:
         """What Marathon has; `known` while it does not answer, for old news is better than none.
@@ -153,12 +140,22 @@ class Functions:
 
     async def summaries(self) -> list[dict[str, Any]]:
         """A summary of every function, oldest first."""
-        apps, queue = await asyncio.gather(self._marathon.apps(), self._marathon.queue())
-        found = [
-            _summary(app, status(app, len(_ready(tasks_of(app))), queue))
-            for app in apps
-            if appdef.is_function(app)
-        ]
+        apps, tasks, queue, deployments = await asyncio.gather(
+            self._tasks.apps.all(),
+            self._tasks.all(),
+            self._marathon.queue(),
+            self._marathon.deployments(),
+        )
+        waiting = {queued_id(item): item for item in queue}
+        changing = {app_id for each in deployments for app_id in each.get("affectedApps") or ()}
+        found = []
+        for app in filter(appdef.is_function, apps):
+            id_ = app["id"]
+            here = tasks.get(id_, [])
+            now = app | {"tasks": here, "deployments": id_ in changing} | self._last_failure(app)
+            queued = [waiting[id_]] if id_ in waiting else []
+            ready = len(_ready(here))
+            found.append(_summary(app, ready, status(now, ready, queued)))
         return sorted(found, key=lambda summary: (summary["created"], summary["id"]))
 
     async def label(self, id_: str) -> dict[str, str]:
@@ -173,14 +170,14 @@ class Functions:
 
     async def details(self, id_: str) -> dict[str, Any]:
         """Everything there is to know: state, settings, instances, timelines, last failure."""
-        app = await self._read(id_)
+        app = await self._read(id_, whole=True)
         now, marks, instances, failures = await asyncio.gather(
             self._status(app),
             asyncio.to_thread(self._snippets.marks, id_),
             asyncio.gather(*(self._instance(task) for task in tasks_of(app))),
             asyncio.gather(*(self._failure(app, one) for one in self._failures(app))),
         )
-        return _summary(app, now) | {
+        return _summary(app, len(_ready(tasks_of(app))), now) | {
             "settings": appdef.settings_of(app),
             "convention": appdef.convention_of(app),
             "dependencies": dependencies.of_app(app).json(),
@@ -194,32 +191,42 @@ class Functions:
 
         Goes ahead even when a deployment of the function is under way, for that may be stuck.
         """
-        app = await self._read(id_)
-        await self._marathon.update(app["id"], appdef.change(app, values), force=True)
+        app = await self._read(id_, whole=True)
+        change = appdef.change(app, values)
+        done = await self._marathon.update(app["id"], change, force=True)
         self._ours.pop(app["id"], None)
-        return await self.details(id_)
+        details = await self.details(id_)
+        self._tasks.apps.changed(str(done.get("version")))
+        return details
 
     async def remove(self, id_: str) -> None:
-        """Remove the function here and at Marathon; `NotFound` when neither has it."""
+        """Remove the function here and at Marathon; `NotFound` when Marathon has it no more."""
         app_id = appdef.app_id(id_)
-        missing: NotFound | None = None
         try:
             await self._read(id_)
-            await self._marathon.delete(app_id)
-        except NotFound as error:
-            missing = error
-        self._ours.pop(app_id, None)
-        stored = await asyncio.to_thread(self._snippets.remove, id_)
-        if missing and not stored:
-            raise missing
+            self._tasks.apps.removed(app_id, await self._marathon.delete(app_id))
+        except NotFound:
+            await self._forget(id_)
+            raise
+        await self._forget(id_)
+
+    async def _forget(self, id_: str) -> None:
+        self._ours.pop(appdef.app_id(id_), None)
+        await asyncio.to_thread(self._snippets.remove, id_)
 
     async def source(self, id_: str) -> bytes:
-        """The file, byte for byte: from the store, or else out of the app."""
+        """The file, byte for byte: from the store, or else out of the app.
+
+        `NotFound` once Marathon has the function no more, whoever removed it.
+        """
         appdef.app_id(id_)
         try:
-            return (await asyncio.to_thread(self._snippets.get, id_)).content
+            stored = (await asyncio.to_thread(self._snippets.get, id_)).content
         except NotFound:
-            return appdef.snippet_of(await self._read(id_))
+            return appdef.snippet_of(await self._read(id_, whole=True))
+        with contextlib.suppress(MarathonError):  # that it does not answer changes no file
+            await self._read(id_)
+        return stored
 
     def logs(self, id_: str, wanted: logs.Wanted) -> logs.Reader:
         """A reader of what the function's instances print."""
@@ -237,17 +244,21 @@ class Functions:
             return [task for task in [*failed, *tasks] if task.id == wanted]
         return tasks if _ready(tasks) else [*failed, *tasks]
 
-    async def _read(self, id_: str) -> dict[str, Any]:
-        """Marathon's word on the function's app; raises `NotFound` unless it is one of ours."""
+    async def _read(self, id_: str, whole: bool = False) -> dict[str, Any]:
+        """Marathon's word on the function's app; raises `NotFound` unless it is one of ours.
+
+        The file, and long values of the user's environment, may be missing unless `whole`.
+        """
         app_id = appdef.app_id(id_)
         try:
-            app = await self._marathon.app(app_id)
+            app = await self._marathon.app(app_id, whole)
         except AppNotFound as error:
             self._ours.pop(app_id, None)
             raise _unknown(id_) from error
         if not appdef.is_function(app):
             raise _unknown(id_)
         self._ours.setdefault(app_id, {})
+        self._tasks.know(app)
         return app
 
     async def _status(self, app: dict[str, Any]) -> Status:
@@ -272,6 +283,11 @@ class Functions:
         last = app.get("lastTaskFailure")
         return self._tasks.failures(app["id"]) or ([last] if last else [])
 
+    def _last_failure(self, app: dict[str, Any]) -> dict[str, Any]:
+        """The newest failure of an app that was read a while ago."""
+        failures = self._failures(app)
+        return {"lastTaskFailure": failures[-1]} if failures else {}
+
     async def _failure(self, app: dict[str, Any], failure: dict[str, Any]) -> dict[str, Any]:
         return told(failure) | {"timeline": await self._timeline(_ended(app["id"], failure))}
 
@@ -292,19 +308,6 @@ def address(task: Task) -> tuple[str, int]:
     return task.ip_addresses[0], appdef.CONTAINER_PORT
 
 
-def _definition(
-    id_: str, body: bytes, options: Options, created: str, placement: Placement
-) -> dict[str, Any]:
-    if archive.is_archive(body):
-        opened = archive.check(body, options.entry)
-        needs = opened.needs()
-        read = source.check(opened.files[opened.entry], opened.name or None)
-    else:
-        read = source.check(body, options.entry)
-        needs = dependencies.of_source(source.decode(body))
-    return appdef.app(id_, body, options, created, placement, needs, read.convention)
-
-
 def _ready(tasks: Iterable[Task]) -> list[Task]:
     return [task for task in tasks if task.ready and (task.ports or task.ip_addresses)]
 
@@ -320,14 +323,14 @@ def _ended(app_id: str, failure: dict[str, Any]) -> Task:
     return Task.from_json({**failure, "id": failure.get("taskId") or "", "appId": app_id}, 0)
 
 
-def _summary(app: dict[str, Any], now: Status) -> dict[str, Any]:
+def _summary(app: dict[str, Any], ready: int, now: Status) -> dict[str, Any]:
     return {
         "id": appdef.function_id(app),
         "name": app["labels"].get("FOB_NAME", ""),
         "created": app["labels"].get("FOB_CREATED", ""),
         "sha256": app["labels"].get("FOB_SHA256", ""),
         "instances_wanted": app.get("instances"),
-        "instances_ready": len(_ready(tasks_of(app))),
+        "instances_ready": ready,
         **now.json(),
     }
 

@@ -4,11 +4,12 @@ import logging
 import time
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s [at line %(lineno)d]"
+TIME = "%Y-%m-%dT%H:%M:%S"
 
 
 def start(level: str) -> None:
     """Send fob's log to standard error as `2016-04-02T02:41:44 INFO message [at line 82]` (UTC)."""
-    formatter = logging.Formatter(FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter = logging.Formatter(FORMAT, datefmt=TIME)
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)

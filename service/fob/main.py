@@ -6,18 +6,17 @@ The one place, beside the command line, that knows the engine.
 import asyncio
 import contextlib
 import errno
-import fcntl
+import gc
 import logging
 import math
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from fob import appdef, config
@@ -26,12 +25,15 @@ from fob.appdef import Placement
 from fob.config import Settings
 from fob.dispatcher import guard
 from fob.dispatcher.calls import Calls
+from fob.dispatcher.front import Front
 from fob.dispatcher.guard import Guard
 from fob.dispatcher.inhand import InHand
 from fob.dispatcher.routes import application
+from fob.dispatcher.wires import Wires
 from fob.engine import link as engine
-from fob.errors import Conflict, FobError, StorageFailed
+from fob.errors import Conflict, FobError
 from fob.functions import Functions
+from fob.held import held
 from fob.marathon import Marathon, Tasks
 from fob.snippets import Snippets
 
@@ -58,6 +60,7 @@ def main() -> int:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit status."""
     log_setup.start(settings.log)
+    _raise_file_limit()
     try:
         with _owned(settings), _bound(settings) as sockets:
             asyncio.run(_serve(settings, sockets))
@@ -67,8 +70,18 @@ def run(settings: Settings) -> int:
     return 0
 
 
+def _raise_file_limit() -> None:
+    """Allow as many descriptors as the machine does: a client's connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
-    stopping = _stop_event()
+    await serve(settings, sockets, _stop_event())
+
+
+async def serve(settings: Settings, sockets: list[socket.socket], stopping: asyncio.Event) -> None:
+    """Serve on these listening sockets until `stopping` is set."""
     async with AsyncExitStack() as parts:
         marathon = await _marathon(settings, parts)
         tasks = Tasks(marathon)
@@ -76,18 +89,21 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         functions = Functions(marathon, tasks, snippets, _placement(settings))
         in_hand = InHand()
         guarded = Guard(settings.host, settings.token)
-        calls = Calls(functions, guarded, in_hand)
+        wires = Wires()
+        parts.callback(wires.close)
+        calls = Calls(functions, guarded, in_hand, wires)
         parts.callback(calls.close)
-        server = HTTPServer(application(functions, guarded, in_hand, calls))
-        server.add_sockets(sockets)
+        front = Front(application(functions, guarded, in_hand, calls.pool), calls, in_hand, wires)
+        front.listen(sockets)
         _announce(settings, marathon, sockets)
         tasks.start()
         parts.push_async_callback(tasks.stop)
         asyncio.get_running_loop().run_in_executor(None, appdef.prepare)
         settling = asyncio.create_task(_settle(functions))
         parts.push_async_callback(_cancelled, settling)
+        gc.freeze()  # what is there now stays: no collection has to look at it again
         await stopping.wait()
-        await _drain(server, in_hand)
+        await _drain(front, in_hand)
 
 
 async def _marathon(settings: Settings, parts: AsyncExitStack) -> Marathon:
@@ -143,7 +159,8 @@ class _KeptEngine:
 
 def _placement(settings: Settings) -> Placement:
     roles = tuple(role.strip() for role in settings.role.split(",") if role.strip())
-    return Placement("" if settings.embedded else settings.image, roles)
+    remote = not settings.embedded
+    return Placement(settings.image, roles, settings.activation, settings.keep_alive, remote)
 
 
 def _announce(settings: Settings, marathon: Marathon, sockets: list[socket.socket]) -> None:
@@ -168,12 +185,12 @@ async def _settle(functions: Functions) -> None:
         await asyncio.sleep(SETTLE_EVERY)
 
 
-async def _drain(server: HTTPServer, in_hand: InHand) -> None:
+async def _drain(front: Front, in_hand: InHand) -> None:
     """Take no more requests, and finish those in hand while the grace lasts."""
-    server.stop()
+    front.stop()
     if left := await in_hand.stop(GRACE_SECONDS):
         log.warning("%d requests were cut off by the stop", left)
-    await server.close_all_connections()
+    await front.close()
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -202,33 +219,14 @@ def _stop_event() -> asyncio.Event:
     return stopping
 
 
-@contextmanager
-def _owned(settings: Settings) -> Iterator[None]:
+def _owned(settings: Settings) -> AbstractContextManager[None]:
     """Hold the state folder; raises `Conflict` when another dispatcher does."""
     folder = settings.home_folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(folder / "dispatcher.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StorageFailed(
-            f"The state folder {folder} cannot be used: {error.strerror}."
-            " Give it to fob's user, or set FOB_HOME to another"
-        ) from error
-    try:
-        _lock(lock, folder)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _lock(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Conflict(
-            f"Another dispatcher uses the state folder {folder}. Stop it, or set FOB_HOME"
-            " to another folder"
-        ) from error
+    conflict = (
+        f"Another dispatcher uses the state folder {folder}. Stop it, or set FOB_HOME"
+        " to another folder"
+    )
+    return held(folder / "dispatcher.lock", conflict)
 
 
 @contextmanager

@@ -24,17 +24,20 @@ _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 @dataclass(frozen=True)
 class Options:
-    """How a function is to run; the defaults are those of a function that says nothing."""
+    """How a function is to run; the defaults are those of a function that says nothing. The service
+    settles `mem` (MiB), `activation` and `keep_alive` (seconds) where they are empty."""
 
     entry: str | None = None
     name: str = ""
     cpus: float = 0.1
-    mem: float = 64
+    mem: float | None = None
     instances: int = 1
     timeout: float = 60
     concurrency: int = 16
     env: Mapping[str, str] = field(default_factory=dict)
     cors: str = ""
+    activation: str = ""
+    keep_alive: float | None = None
 
 
 class _Fault(Exception):
@@ -83,6 +86,12 @@ def _cors(value: Any) -> str:
     return ",".join(origins)
 
 
+def _activation(value: Any) -> str:
+    if value not in ("always", "on-demand"):
+        raise _Fault("is neither always nor on-demand")
+    return str(value)
+
+
 _KINDS: dict[str, Callable[[Any], Any]] = {
     "entry": _entry,
     "name": _name,
@@ -92,6 +101,8 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
     "timeout": _number(0.001, 3600, " (seconds)"),
     "concurrency": _integer(1, 10000),
     "cors": _cors,
+    "activation": _activation,
+    "keep_alive": _number(0, 86400, " (seconds)"),
 }
 _CHANGEABLE = tuple(name for name in _KINDS if name != "entry")
 

@@ -32,15 +32,19 @@ UNKNOWN = Convention("unknown", "only running the file can tell")
 
 
 def recognise(
-    tree: ast.Module, bound: dict[str, ast.stmt], functions: tuple[str, ...], entry: str | None
+    statements: list[ast.stmt],
+    bound: dict[str, ast.stmt],
+    functions: tuple[str, ...],
+    entry: str | None,
 ) -> Convention:
     """The convention of what the runner would call.
 
-    `bound` has the names the file binds with the last statement that does, `functions` are the
-    public ones it defines, `entry` is the name asked for.
+    `statements` are those that run when the file does, `bound` has the names it binds with the
+    last statement that does, `functions` are the public ones it defines, `entry` is the name
+    asked for.
     """
     bound = {name: node for name, node in bound.items() if not _is_data(node)}
-    name = entry or _entry(tree, bound, functions)
+    name = entry or _entry(statements, bound, functions)
     if name is None:
         return UNKNOWN
     if not name:
@@ -48,7 +52,7 @@ def recognise(
     parameters = _parameters(name.rpartition(":")[2], bound)
     if parameters is None:
         return UNKNOWN
-    convention, why, _ = conventions.recognise(name, parameters, tree)
+    convention, why, _ = conventions.recognise(name, parameters, statements)
     return Convention(convention, why)
 
 
@@ -58,14 +62,16 @@ def _is_data(node: ast.stmt) -> bool:
     return isinstance(getattr(node, "value", None), literal)
 
 
-def _entry(tree: ast.Module, bound: dict[str, ast.stmt], functions: tuple[str, ...]) -> str | None:
+def _entry(
+    statements: list[ast.stmt], bound: dict[str, ast.stmt], functions: tuple[str, ...]
+) -> str | None:
     """The name the runner would find; "" for a script, None when that cannot be seen."""
     for name in APPLICATIONS:
         parameters = _parameters(name, bound)
         if name in bound and (parameters is None or conventions.is_application(parameters)):
             return name if parameters else None
     known = [name for name in conventions.ENTRIES if name in bound]
-    chosen = known or conventions.marked(tree, functions) or list(functions) or [""]
+    chosen = known or conventions.marked(statements, functions) or list(functions) or [""]
     return chosen[0]
 
 

@@ -7,17 +7,18 @@ docs/runner.md tells what a snippet may be and what its callers get.
 
 from __future__ import annotations
 
+# signal, socket and json themselves cost 15 ms, for their enums and regular expressions
+import _signal as signal  # type: ignore[import-not-found]
+import _socket as socket
 import contextvars
 import errno
 import io
-import json
 import os
 import select
-import signal
-import socket
 import sys
 import threading
 import time
+from _json import encode_basestring_ascii, make_encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs 3 ms
@@ -27,6 +28,8 @@ if TYPE_CHECKING:  # typing costs 3 ms
     Answer = tuple[int, bytes, bytes]  # status, header lines, body
 
 HEAD_LIMIT = 65536  # bytes of a request's line and headers
+KNOWN_LIMIT = 2048  # bytes of a head that is remembered
+KNOWN_HEADS = 64  # remembered at once
 BODY_LIMIT = 16 << 20  # bytes of a request's body
 OUTPUT_LIMIT = 1 << 20  # bytes of a call's output kept for its answer
 FIELD_LIMIT = 1000  # fields of a query string or form
@@ -118,12 +121,13 @@ def log(text: str) -> None:
 class Output:
     """What one call printed: kept for its answer, and sent on to the log line by line."""
 
-    def __init__(self) -> None:
-        self.kept = bytearray()
-        self.line = bytearray()
-        self.truncated = False
+    printed = truncated = False  # most calls print nothing, so until they do it has nothing else
 
     def write(self, data: bytes) -> None:
+        if not self.printed:  # setdefault, for another thread of the call's may print just now
+            self.kept: bytearray = vars(self).setdefault("kept", bytearray())
+            self.line: bytearray = vars(self).setdefault("line", bytearray())
+            self.printed = True
         room = OUTPUT_LIMIT - len(self.kept)
         self.kept += data[:room]
         self.truncated = self.truncated or len(data) > room
@@ -132,14 +136,17 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        if self.line:
+        if self.printed and self.line:
             line, self.line = self.line, bytearray()
             write_all(1, line)
 
+    def text(self) -> str:
+        return self.kept.decode("utf-8", "replace") if self.printed else ""
+
     def add_to(self, reply: dict[str, Any]) -> None:
         self.flush()
-        if self.kept:
-            reply["output"] = self.kept.decode("utf-8", "replace")
+        if text := self.text():
+            reply["output"] = text
         if self.truncated:
             reply["output_truncated"] = True
 
@@ -223,7 +230,10 @@ class Parameter:
 
     def __init__(self, name: str, kind: int, default: Any, annotation: Any) -> None:
         self.name, self.kind, self.default, self.annotation = name, kind, default, annotation
-        self.typed: Callable[[Any], Any] | None = None  # a conversion by parts/types.py
+        # the core's own conversion, and one by parts/types.py
+        self.known = CONVERT.get(annotation) if isinstance(annotation, (type, str)) else None
+        self.typed: Callable[[Any], Any] | None = None
+        self.takes_objects = False  # as parts/types.py found out
 
     def __str__(self) -> str:
         text = {VAR_POSITIONAL: "*", VAR_KEYWORD: "**"}.get(self.kind, "") + self.name
@@ -234,23 +244,18 @@ class Parameter:
         return text
 
     def convert(self, value: Any) -> Any:
-        """`value` as the annotation wants it; ValueError when it is not of that kind."""
+        """`value` as the annotation wants it; ValueError says, as after its name, what it is
+        when it is not of that kind."""
         if value is None and self.default is None:
             return value
         if self.typed:
             return self.typed(value)
-        known = self.known()
-        if known is None:
+        if self.known is None:
             return value
         try:
-            return known(value)
+            return self.known(value)
         except (ValueError, KeyError, OverflowError):
-            wanted = written(self.annotation)
-            raise ValueError(f"{self.name}={value!r:.80} is not {wanted}") from None
-
-    def known(self) -> Callable[[Any], Any] | None:
-        """The core's own conversion."""
-        return CONVERT.get(self.annotation) if isinstance(self.annotation, (type, str)) else None
+            raise ValueError(f"={value!r:.80} is not {written(self.annotation)}") from None
 
 
 def written(annotation: Any) -> str:
@@ -307,8 +312,10 @@ class Signature:
         self.named = {p.name: p for p in named}
         self.positional = [p.name for p in named if p.kind != KEYWORD_ONLY]
         self.required = [p.name for p in named if p.default is MISSING]
-        self.takes_any = any(p.kind == VAR_KEYWORD for p in self.parameters)
-        self.unread = [p for p in named if p.annotation is not MISSING and not p.known()]
+        self.leading = [p for p in named if p.kind == POSITIONAL_ONLY]
+        self.others = next((p for p in self.parameters if p.kind == VAR_KEYWORD), None)
+        taken = [*named, self.others] if self.others else named
+        self.unread = [p for p in taken if p.annotation is not MISSING and not p.known]
         raw = [p.name for p in named if p.annotation in (bytes, "bytes")]
         if len(named) == 1 and named[0].name == "body" and named[0].annotation is MISSING:
             raw = ["body"]
@@ -332,23 +339,36 @@ class Signature:
         faults: list[str] = []
         values = {}
         for name, value in fields.items():
-            parameter = self.named.get(name)
-            try:
-                values[name] = parameter.convert(value) if parameter else value
-            except ValueError as error:
-                faults += getattr(error, "faults", [str(error)])
-            if parameter is None and not self.takes_any:
+            parameter = self.named.get(name, self.others)
+            if parameter is None:
                 faults.append(f"{name} is not an argument")
+                continue
+            try:
+                values[name] = parameter.convert(value)
+            except ValueError as error:
+                faults += [name + fault for fault in getattr(error, "faults", [str(error)])]
         faults += [f"{name} is missing" for name in self.required if name not in fields]
         if faults:
             raise self.refusal("; ".join(faults), faults)
-        return self._positional(values), values
+        # the positional-only ones are no keywords
+        return [values.pop(p.name, p.default) for p in self.leading], values
+
+    def whole(self, body: dict[str, Any]) -> str:
+        """The name of the only parameter when it takes an object, and `body`, which does not name
+        it, is that; else ""."""
+        names = list(self.named)
+        if len(names) != 1 or self.others or not body or names[0] in body:
+            return ""
+        if self.unread:
+            self._read_types()
+        return names[0] if self.named[names[0]].takes_objects else ""
 
     def _read_types(self) -> None:
         """Have the annotations read that the core does not know."""
         reader = self._reader()
         for parameter in self.unread:
-            parameter.typed = reader.converter(parameter.annotation, parameter.name)
+            parameter.takes_objects = dict in reader.read(parameter.annotation).takes
+            parameter.typed = reader.converter(parameter.annotation, "")
         self.unread = []  # only now: no other thread may miss one
 
     def _reader(self) -> Any:
@@ -361,11 +381,6 @@ class Signature:
         encode = part("values").encode
         return part("schema").schemas(self.function, self.raw, self._reader(), encode)
 
-    def _positional(self, values: dict[str, Any]) -> list[Any]:
-        """Take the positional-only arguments out of `values`."""
-        first = [p for p in self.parameters if p.kind == POSITIONAL_ONLY]
-        return [values.pop(p.name, p.default) for p in first]
-
     def refusal(self, message: str, faults: list[str]) -> Refused:
         details = {"signature": str(self), "why": self.why, "faults": faults}
         return Refused(400, "bad_arguments", f"{message}; the function is {self}", details)
@@ -377,10 +392,11 @@ def fields_of(text: str) -> dict[str, Any]:
     pairs = text.split("&", FIELD_LIMIT)
     if len(pairs) > FIELD_LIMIT:
         raise Refused(400, "bad_arguments", f"more than {FIELD_LIMIT} fields")
+    read = unquote if "%" in text or "+" in text else str
     for pair in pairs:
         if pair:
             name, _, value = pair.partition("=")
-            fields.setdefault(unquote(name), []).append(unquote(value))
+            fields.setdefault(read(name), []).append(read(value))
     return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}
 
 
@@ -396,47 +412,33 @@ def unquote(text: str, plus: str = " ") -> str:
         raise Refused(400, "bad_arguments", f"{text[:80]!r} is not UTF-8") from None
 
 
-def not_a_number(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def body_of(request: Request) -> Any:
+    """The body as a form's fields or a JSON value; Refused when it is neither."""
+    return part("bodies").read(request, CORE)
 
 
-def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object's members; two of one name are somebody's mistake."""
-    members = dict(pairs)
-    if len(members) == len(pairs):
-        return members
-    for name, _ in pairs:
-        if members.pop(name, pairs) is pairs:
-            raise ValueError(f"an object has {name!r} twice")
-    return members
+# Results
 
 
-DECODE = json.JSONDecoder(parse_constant=not_a_number, object_pairs_hook=without_twins).decode
-ENCODE = json.JSONEncoder(allow_nan=False).encode
+def no_json(value: Any) -> Any:
+    raise TypeError
+
+
+# what json.dumps makes anew for every value, but for its search for circles
+ENCODE: Any = make_encoder(
+    None, no_json, encode_basestring_ascii, None, ": ", ", ", False, False, False
+)
 
 
 def encoded(value: Any) -> bytes:
     """`value` as JSON; what that has no type for is written as parts/values.py says."""
     try:
-        return ENCODE(value).encode("ascii")
-    except TypeError:
+        return "".join(ENCODE(value, 0)).encode("ascii")
+    except (TypeError, ValueError, RecursionError):  # the careful one can, or says why not
+        import json
+
         encoder = json.JSONEncoder(allow_nan=False, default=part("values").encode)
         return encoder.encode(value).encode("ascii")
-
-
-def body_of(request: Request) -> Any:
-    """The body as a form's fields or a JSON value; Refused when it is neither."""
-    text, kind = request.body, request.headers.get("content-type", "").lower()
-    try:
-        # `curl -d '{...}'` calls its JSON a form
-        if kind.startswith("application/x-www-form-urlencoded") and text[:1] not in (b"{", b"["):
-            return fields_of(text.decode("ascii"))
-        return DECODE(text.decode())
-    except RecursionError:
-        raise Refused(400, "bad_body", "the body is too deeply nested") from None
-    except ValueError as error:
-        message = f"the body is neither JSON nor a form: {error}"
-        raise Refused(400, "bad_body", message) from None
 
 
 # The snippet
@@ -448,8 +450,9 @@ class Snippet:
     def __init__(self, source: bytes, file: str = FILE, package: str = "") -> None:
         self.source, self.file, self.package = source, file, package
         self.code = compile(source, file, "exec", dont_inherit=True)
-        self.tree: Any = compile(source, file, "exec", PARSE_ONLY, dont_inherit=True)
-        self.functions, self.others = bound_names(self.tree)
+        tree: Any = compile(source, file, "exec", PARSE_ONLY, dont_inherit=True)
+        self.statements = list(statements(tree.body))
+        self.functions, self.others = bound_names(self.statements)
 
     def get_source(self, _name: str) -> str:
         """The text, as linecache asks of a module's `__loader__`."""
@@ -475,10 +478,10 @@ class Snippet:
         return not self.functions and not self.others.intersection(known)
 
 
-def bound_names(tree: Any) -> tuple[list[str], set[str]]:
+def bound_names(statements: list[Any]) -> tuple[list[str], set[str]]:
     """Public functions a file defines at its top, and all other names it binds there."""
     functions, others = [], set()
-    for node in statements(tree.body):
+    for node in statements:
         kind = type(node).__name__
         if kind in ("FunctionDef", "AsyncFunctionDef"):
             functions.append(node.name)
@@ -516,7 +519,7 @@ def find(snippet: Snippet, names: dict[str, Any], entry: str) -> tuple[str, Any]
         if callable(found) and (name not in APPLICATIONS or is_application(name, found)):
             return name, found
     if len(public) > 1 and b"functions_framework" in snippet.source:
-        public = part("conventions").marked(snippet.tree, public) or public
+        public = part("conventions").marked(snippet.statements, public) or public
     if len(public) > 1:
         message = "which one is it? The snippet defines " + ", ".join(public)
         message += f"; name one of them {' or '.join(ENTRIES)}, or give the entry"
@@ -553,7 +556,7 @@ class Function:
         self.convention, self.why = "script", "the file defines no public function"
         if self.name:
             self._recognise()
-        del snippet.tree
+        del snippet.statements
 
     def _recognise(self) -> None:
         """Find out whose convention the function follows; most follow none but fob's own."""
@@ -561,7 +564,7 @@ class Function:
         hints = HINTS.intersection(name.strip("_") for name in self.signature.positional)
         if hints or self.name in CLAIMED or b"functions_framework" in self.snippet.source:
             self.convention, self.why, home = part("conventions").recognise(
-                self.name, self.signature.positional, self.snippet.tree
+                self.name, self.signature.positional, self.snippet.statements
             )
             self.signature.why = self.why
             if home:
@@ -588,7 +591,8 @@ class Function:
             status, reply = refused.status, refused.reply
         except BaseException as error:  # noqa: BLE001 - a call's boundary: SystemExit is an error
             status, reply = 500, failure(error)
-        output.add_to(reply)
+        if output.printed:
+            output.add_to(reply)
         if call.begun:
             call.connection.cut()
             return None
@@ -596,7 +600,7 @@ class Function:
             return status, JSON, encoded(reply)
         except Exception as error:  # noqa: BLE001 - the result's own methods run in here
             reply.update(part("faults").not_json(reply.pop("result", None), error, log))
-            return 500, JSON, ENCODE(reply).encode("ascii")
+            return 500, JSON, encoded(reply)
 
     def before(self, connection: Connection, request: Request) -> Answer | None:
         """The answer to a request that asks about the function and does not call it."""
@@ -631,7 +635,7 @@ class Function:
 
     def wait(self, result: Any, call: Call) -> Any:
         """`result`, or what it will be when it is awaited."""
-        if not hasattr(type(result), "__await__"):
+        if type(result) in VALUES or not hasattr(type(result), "__await__"):
             return result
         if self.loop is None:
             with LOCK:
@@ -645,7 +649,8 @@ class Function:
             return
         body = body_of(request)
         if isinstance(body, dict):
-            fields.update(body)
+            whole = self.signature.whole(body)
+            fields.update({whole: body} if whole else body)
             return
         missing = [name for name in self.signature.required if name not in fields]
         if len(missing) != 1:
@@ -688,12 +693,17 @@ REASONS = """200 OK; 201 Created; 204 No Content; 301 Moved Permanently; 302 Fou
 504 Gateway Timeout; 505 HTTP Version Not Supported"""
 REASON = {int(r.split()[0]): r.split(None, 1)[1].encode() for r in REASONS.split(";")}
 HEAD = b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b\r\n"
+USUAL = b"HTTP/1.1 200 OK\r\n" + JSON + b"Content-Length: %d\r\n\r\n%b"
 BARE = b"HTTP/1.1 %d %b\r\n%b%b\r\n"  # what has no body
 BODILESS = (204, 304)
+ID_LINE = b"X-Request-Id: "
 
 
 class Request:
-    """One request; `length` is its body's size in bytes, -1 when it comes in chunks."""
+    """One request; `length` is its body's size in bytes, -1 when it comes in chunks.
+
+    One without a body is shared by all calls with the same head, so nobody changes it.
+    """
 
     def __init__(self, head: bytes) -> None:
         """Read the line and headers; Refused when they are not strictly HTTP/1."""
@@ -713,6 +723,14 @@ class Request:
         choice = self.headers.get("connection", "").lower()
         self.keep = self.version == "HTTP/1.0" and "keep-alive" in choice
         self.close = "close" in choice or (self.version == "HTTP/1.0" and not self.keep)
+        # its answer is a head and a body, and says nothing of the connection
+        self.plain = not (self.keep or self.close or self.method == "HEAD")
+
+    def with_header(self, name: str, value: str) -> Request:
+        """Another that is like this one, but for a header that this one does not have."""
+        other = Request.__new__(Request)
+        other.__dict__ = self.__dict__ | {"headers": self.headers | {name: value}}
+        return other
 
     def _read_line(self, line: str) -> None:
         try:
@@ -762,11 +780,37 @@ class Request:
             raise too_large()
         return int(length)
 
+    def again(self) -> Request:
+        """The same request, whose body comes anew."""
+        other = Request.__new__(Request)
+        other.__dict__.update(self.__dict__)
+        return other
+
     @property
     def path(self) -> str:
         """The path as it was sent, quoted."""
         path = self.target.partition("#")[0].partition("?")[0]
         return path if path[:1] == "/" else "/" + path.partition("://")[2].partition("/")[2]
+
+
+class Heads(dict):  # type: ignore[type-arg]
+    """Requests by their heads, empty line and all: clients send the same ones over and over, but
+    for the id that a dispatcher writes into the last line."""
+
+    def __missing__(self, head: bytes) -> Request:
+        last = head.rfind(b"\r\n", 0, -4) + 2
+        if head.startswith(ID_LINE, last):
+            value = head[last + len(ID_LINE) : -4].decode("latin-1")
+            if value.replace("-", "").isalnum() and value.isascii():
+                request: Request = self[head[:last] + b"\r\n"]
+                if "x-request-id" not in request.headers:
+                    return request.with_header("x-request-id", value)
+        request = Request(head[:-4])
+        if len(head) <= KNOWN_LIMIT:
+            if len(self) >= KNOWN_HEADS:
+                self.clear()
+            self[head] = request
+        return request
 
 
 def bad_request(message: str) -> Refused:
@@ -784,8 +828,9 @@ def head_too_large() -> Refused:
 class Connection:
     """A client's connection: bytes in, requests out; answers in, bytes out. Never waits."""
 
-    def __init__(self, sock: socket.socket, streams: bool) -> None:
-        self.sock = sock
+    def __init__(self, sock: socket.socket, heads: Heads, streams: bool) -> None:
+        self.sock, self.heads = sock, heads
+        sock.setblocking(False)
         self.streams = streams  # a request is complete when its head is
         self.extra = b""  # header lines for every answer
         self.mask = 0  # what the epoll watches it for; 0 while a thread has it
@@ -800,7 +845,7 @@ class Connection:
     def read(self) -> bool:
         """Take what has come; False when the client has gone."""
         try:
-            data = self.sock.recv(65536, socket.MSG_DONTWAIT)
+            data = self.sock.recv(65536)
         except BlockingIOError:
             return True
         if not self.buffer:
@@ -814,15 +859,15 @@ class Connection:
     def next_request(self) -> Request | None:
         """The next request when all of it is here; Refused when it is not good HTTP."""
         request = self.request or self._next_head()
-        if request is None:
-            return None
+        if request is None or not request.length:
+            return request
         if request.length > BODY_LIMIT and not self.streams:
             raise too_large()
         if request.length < 0:
             whole = self.take_chunks(request)
         else:
             whole = len(self.buffer) >= request.length
-            if whole and request.length:
+            if whole:
                 self.take(request)
         if whole or self.streams:
             self.request = None
@@ -844,12 +889,18 @@ class Connection:
         request.length -= len(request.body)
 
     def _next_head(self) -> Request | None:
+        if type(self.buffer) is bytes:
+            known: Request | None = self.heads.get(self.buffer)
+            if known and not known.length:
+                self.buffer = b""
+                return known
         if self.buffer[:2] == b"\r\n":  # some clients end their body with one too many
             self.buffer = self.buffer.lstrip(b"\r\n")
         end = self.buffer.find(b"\r\n\r\n", 0, HEAD_LIMIT)
         if end >= 0:
-            head, self.buffer = bytes(self.buffer[:end]), self.buffer[end + 4 :]
-            return Request(head)
+            head, self.buffer = bytes(self.buffer[: end + 4]), self.buffer[end + 4 :]
+            request: Request = self.heads[head]
+            return request.again() if request.length else request
         if len(self.buffer) >= HEAD_LIMIT:
             raise head_too_large()
         if b"\n\n" in self.buffer or self.buffer[:1].lower().strip(TOKEN.encode()):
@@ -869,7 +920,7 @@ class Connection:
     def send(self, data: bytes | memoryview) -> None:
         """Send what the socket takes now; the rest is `unsent`."""
         try:
-            sent = self.sock.send(data, socket.MSG_DONTWAIT)
+            sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
         self.unsent = memoryview(data)[sent:] if sent < len(data) else None
@@ -881,6 +932,10 @@ class Connection:
         self, status: int, headers: bytes, body: bytes, request: Request | None, close: bool
     ) -> None:
         """Send a whole answer in one write; `headers` are lines."""
+        usual = request and request.plain and not (request.length or close or self.extra)
+        if usual and headers is JSON and status == 200:
+            self.send(USUAL % (len(body), body))
+            return
         choice = self.choose(request, close)
         if status in BODILESS:
             self.send(BARE % (status, REASON[status], headers, choice))
@@ -929,13 +984,17 @@ class Connection:
 class Call:
     """One call in hand."""
 
+    expired = False
+    begun = False  # something of the answer has been sent
+    cancel: Callable[[], object] | None = None  # how to end it when it is a coroutine
+
     def __init__(self, server: Server, connection: Connection, request: Request) -> None:
         self.server, self.connection, self.request = server, connection, request
         self.started = connection.since = time.monotonic()
-        self.deadline = self.started + server.timeout
-        self.expired = False
-        self.begun = False  # something of the answer has been sent
-        self.cancel: Callable[[], object] | None = None  # how to end it when it is a coroutine
+
+    @property
+    def deadline(self) -> float:
+        return self.started + self.server.timeout
 
 
 class Worker(threading.Thread):
@@ -965,6 +1024,7 @@ class Server:
         """Serve `function` on `listener`, at most `most` calls at once of `timeout` seconds."""
         self.listener, self.function, self.marks = listener, function, marks
         self.timeout, self.most = timeout, most
+        self.heads = Heads()
         self.connections: dict[int, Connection] = {}
         self.connections_limit = min(10_000, os.sysconf("SC_OPEN_MAX") * 3 // 4)
         self.workers: list[Worker] = []
@@ -980,6 +1040,8 @@ class Server:
         self.sleeper = select.poll()
         self.sleeper.register(self.bell, select.POLLIN)
         self.served_one = False
+        self.called = time.monotonic()  # when the last call ended
+        self.rest: Any = None  # parts/rest.py's, for one that may go to rest
 
     def run(self) -> int:
         """Serve until a signal says stop, or a call is stuck; the exit code."""
@@ -994,7 +1056,7 @@ class Server:
             self.marks.add("listening")
         while not self.stopping and not self._stuck():
             self._watch()
-        return self._drain()
+        return 0 if self.rest and self.rest.over() else self._drain()
 
     def _on_signal(self, *_: object) -> None:
         self.stopping = True
@@ -1016,6 +1078,8 @@ class Server:
         """Sleep until there may be something to do, then look; quick calls cost one look a tick."""
         self.dozing = True
         pause = self._look()
+        if self.rest:
+            pause = min(pause, self.rest.left())
         if pause > TICK:
             self._sleep(pause)
         self.dozing = False
@@ -1065,7 +1129,7 @@ class Server:
         if call.begun:
             call.connection.cut()
         else:
-            body = ENCODE(Refused(504, "timeout", message).reply).encode()
+            body = encoded(Refused(504, "timeout", message).reply)
             call.connection.answer(504, JSON, body, call.request, True)
         self._settle(call.connection)
 
@@ -1157,7 +1221,8 @@ class Server:
 
     def _accept(self) -> None:
         try:
-            sock, _ = self.listener.accept()
+            fd, _ = self.listener._accept()  # type: ignore[attr-defined]
+            sock = socket.socket(self.listener.family, socket.SOCK_STREAM, 0, fd)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
@@ -1165,10 +1230,15 @@ class Server:
             return
         if len(self.connections) >= self.connections_limit:
             self._make_room()
-        connection = self.connections[sock.fileno()] = Connection(sock, self.function.streams)
-        self._watch_for(connection, select.EPOLLIN)
+        connection = self.add(sock)
         if self.stopping:
             connection.stop_reading()
+
+    def add(self, sock: socket.socket) -> Connection:
+        connection = Connection(sock, self.heads, self.function.streams)
+        self.connections[sock.fileno()] = connection
+        self._watch_for(connection, select.EPOLLIN)
+        return connection
 
     def _make_room(self) -> None:
         """Close the connection that has been idle for longest."""
@@ -1199,15 +1269,17 @@ class Server:
     def _serve(self, worker: Worker, fd: int) -> None:
         connection = self.connections.get(fd)
         if connection is None:  # closed a moment ago
+            if self.rest:
+                self.rest.rung(worker, fd)
             return
         try:
             alive = self._advance(worker, connection)
         except OSError:
             alive = False
-        if alive:
-            self._settle(connection)
-        else:
+        if not alive:
             self._close(connection)
+        elif connection.closing or connection.unsent or connection.mask != select.EPOLLIN:
+            self._settle(connection)
 
     def _advance(self, worker: Worker, connection: Connection) -> bool:
         """Go on with a connection: send or read, run what is complete; False when it is over."""
@@ -1219,11 +1291,11 @@ class Server:
             return False
         if connection.spill:
             return connection.throw_away()
-        while not connection.unsent and not connection.closing:
+        while connection.buffer and not connection.unsent and not connection.closing:
             try:
                 request = connection.next_request()
             except Refused as refused:
-                body = ENCODE(refused.reply).encode()
+                body = encoded(refused.reply)
                 connection.answer(refused.status, JSON, body, None, True)
                 break
             if request is None:
@@ -1266,7 +1338,8 @@ class Server:
             worker.call = None
             if call.expired:  # it has been answered, and the connection is no longer ours
                 raise Expired
-        self.slow = time.monotonic() - call.started > SLOW
+        self.called = time.monotonic()
+        self.slow = self.called - call.started > SLOW
         if answer:
             connection.answer(*answer, request, self.stopping)
         if not self.served_one:
@@ -1291,7 +1364,7 @@ class Marks:
 
     def add(self, name: str) -> None:
         at_ns, seconds = time.monotonic_ns(), time.time()
-        utc = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        utc = "{}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*time.gmtime(seconds))
         line = f"{at_ns} {utc}.{int(seconds % 1 * 1000):03d}Z {name}\n".encode()
         try:
             if self.fd is not None:
@@ -1329,6 +1402,12 @@ def inherited_fd(name: str) -> int | None:
         raise CannotStart(BAD_START, f"{name}={text!r} is not an open file descriptor") from None
 
 
+def kept_fds() -> list[int]:
+    """Connections that were open when the instance before this one went to rest."""
+    names = [name for name in os.environ if name.startswith("FOB_KEPT_FD_")]
+    return [fd for fd in map(inherited_fd, names) if fd is not None]
+
+
 def listen(fd: int | None) -> socket.socket:
     """The socket handed down, or one bound to PORT0."""
     port = int(number("PORT0", 0, 0))
@@ -1336,7 +1415,11 @@ def listen(fd: int | None) -> socket.socket:
     try:
         if fd is not None:
             return socket.socket(fileno=fd)
-        return socket.create_server((host, port), backlog=1024)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+        return listener
     except (OSError, OverflowError) as error:
         raise CannotStart(BAD_START, f"cannot listen on {fd or port}: {error}") from None
 
@@ -1386,6 +1469,8 @@ def serve() -> int:
     fd = inherited_fd("FOB_LISTEN_FD")
     marks = Marks(inherited_fd("FOB_NOTIFY_FD"), os.environ.get("MESOS_SANDBOX"))
     marks.add("runner_up")
+    engine = inherited_fd("FOB_REST_FD")
+    kept = [] if engine is None else kept_fds()
     if not PARTS and "__file__" in globals():
         PARTS.update(parts_beside())
     source = globals().pop("SNIPPET", None) or os.environb.pop(b"FOB_SNIPPET", b"")
@@ -1393,6 +1478,7 @@ def serve() -> int:
         raise CannotStart(BAD_START, USAGE)
     timeout = number("FOB_TIMEOUT", 60, 0) or float("inf")
     most = int(number("FOB_CONCURRENCY", 16, 1))
+    keep_alive = number("FOB_KEEP_ALIVE", 60, 0)
     if packages := installed():
         add_packages(packages)
     if b"storage" in source or b"nosql" in source or source[:2] == b"PK":
@@ -1408,7 +1494,13 @@ def serve() -> int:
     listener = listen(fd)
     host, port = listener.getsockname()[:2]
     log(f"fob: {function.signature} ({function.convention}: {function.why}) on {host}:{port}\n")
-    code = Server(listener, function, timeout, most, marks).run()
+    server = Server(listener, function, timeout, most, marks)
+    for connection in kept:
+        server.add(socket.socket(fileno=connection))
+    if engine is not None:
+        task = os.environ.get("MESOS_TASK_ID", "")
+        server.rest = part("rest").Rest(server, engine, task, keep_alive)
+    code = server.run()
     function.close()
     return code
 
@@ -1441,21 +1533,40 @@ def main() -> None:
 def rehearse() -> None:
     """Answer a call of our own, so that what a function needs to start is loaded and in memory:
     for a process that others are forked from, and for one that waits to be a function."""
-    for name in ("conventions", "handlers", "answers"):
+    for name in ("conventions", "handlers", "aws", "answers", "bodies", "rest"):
         part(name)
-    near, far = socket.socketpair()
+    make_stdout()
     function = Function(Snippet(b"def handle(): return {}"), "")
-    server = Server(near, function, 60, 1, Marks(None, None))
-    server.connections[near.fileno()] = Connection(near, False)
-    far.sendall(b"GET / HTTP/1.1\r\nHost: fob\r\nConnection: close\r\n\r\n")
-    serving = threading.Thread(target=server._serve, args=(Worker(server), near.fileno()))
+    str(function.signature)
+    listener, client = (socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(2))
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    at_once = (1).to_bytes(4, sys.byteorder) + bytes(4)  # so that closing it leaves nothing behind
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    client.connect(listener.getsockname())
+    client.sendall(b"GET / HTTP/1.1\r\nHost: fob\r\n\r\n")
+    _answer_one(Server(listener, function, 60, 1, Marks(None, None)))
+    client.close()
+    listener.close()
+    del sys.modules["snippet"]
+
+
+def _answer_one(server: Server) -> None:
+    """Accept a connection that is there, answer what is asked on it, and let go of everything."""
+
+    def accept_and_serve() -> None:
+        server._accept()
+        server._serve(Worker(server), *server.connections)
+
+    serving = threading.Thread(target=accept_and_serve)
     serving.start()
     serving.join()
-    far.close()
+    server._look()
+    for connection in list(server.connections.values()):
+        server._close(connection)
     server.epoll.close()
     os.close(server.bell)
     os.close(server.bell_button)
-    del sys.modules["snippet"]
 
 
 # what parts get of all this, for they import nothing of it

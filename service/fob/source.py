@@ -40,7 +40,8 @@ def check(body: bytes, entry: str | None = None) -> Source:
             "The file holds nothing but comments: define a function", code="empty_body"
         )
     functions = tuple(dict.fromkeys(_functions(tree.body)))
-    source = Source(functions, recognise(tree, _binders(tree.body), functions, entry))
+    statements = list(_statements(tree.body))
+    source = Source(functions, recognise(statements, _binders(tree.body), functions, entry))
     _find_entry(tree, source, entry)
     return source
 
@@ -116,7 +117,7 @@ def _find_entry(tree: ast.Module, source: Source, entry: str | None) -> None:
         if not module and path.partition(".")[0] not in names:
             raise _no_callable(f"The file defines no {entry!r}", source)
         return
-    if marked(tree, source.functions):
+    if marked(list(_statements(tree.body)), source.functions):
         return
     known = names.intersection((*WELL_KNOWN, *APPLICATIONS))
     if not known and len(_certain(tree.body)) > 1:

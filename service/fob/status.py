@@ -67,7 +67,7 @@ def status(app: Mapping[str, Any], ready: int, queue: Iterable[Mapping[str, Any]
     if wanted == 0:
         return Status(SUSPENDED, 'Scaled to 0 instances; PATCH {"instances": 1} starts it')
     failure = _failure(app)
-    item = next((item for item in queue if _app_id(item) == app["id"]), None)
+    item = next((item for item in queue if queued_id(item) == app["id"]), None)
     if app.get("tasks"):
         return Status(STARTING, _starting(app, failure), None, failure)
     if item is not None:
@@ -99,8 +99,16 @@ def _waiting(item: Mapping[str, Any]) -> str:
         if entry.get("declined")
     ]
     if rejected:
-        return f"No machine has room for it: {', '.join(rejected)}"
+        words = ", ".join([*rejected, *_lacking(item)])
+        return f"No machine has room for it: {words}"
     return "It waits for Marathon to find a machine with room"
+
+
+def _lacking(item: Mapping[str, Any]) -> list[str]:
+    """What fob's own engine says in words of an offer that was not enough."""
+    offers = [unused.get("offer") or {} for unused in item.get("lastUnusedOffers") or []]
+    attributes = [attribute for offer in offers for attribute in offer.get("attributes") or []]
+    return [str(each.get("text")) for each in attributes if each.get("name") == "lacking"]
 
 
 def _starting(app: Mapping[str, Any], failure: dict[str, Any] | None) -> str:
@@ -139,5 +147,6 @@ def _failure(app: Mapping[str, Any]) -> dict[str, Any] | None:
     return told(last)
 
 
-def _app_id(item: Mapping[str, Any]) -> Any:
+def queued_id(item: Mapping[str, Any]) -> Any:
+    """The id of the app that this item of the queue is about."""
     return (item.get("app") or {}).get("id")

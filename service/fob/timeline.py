@@ -43,3 +43,8 @@ def parse(text: str) -> list[Mark]:
         if at_ns.isascii() and at_ns.isdigit() and at and name:
             marks.append(Mark(name, int(at_ns), at))
     return marks
+
+
+def seconds_since(utc: str) -> float:
+    """How long ago that was, as `utc_now` writes times."""
+    return (datetime.now(UTC) - datetime.fromisoformat(utc)).total_seconds()

@@ -4,23 +4,20 @@ import hashlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import live
 from fob import dependencies
+from indexes import skip_if_unreachable
 
 sys.path.insert(0, str(live.ROOT / "tests" / "runner"))  # the runner's own tests start it likewise
 
 from running import Runner, Start, launch
+from talk import Serve
 
 EXAMPLES = live.ROOT / "examples"
-# what pip says when there is no way to the registry
-UNREACHABLE = ("NewConnectionError", "Connection refused", "Name or service not known", "Temporary")
-
-Serve = Callable[..., Runner]
 
 __all__ = ["launch"]
 
@@ -55,7 +52,7 @@ def install(requirements: list[str], folder: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command = [*pip, "--target", str(building), *requirements]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and any(words in done.stderr for words in UNREACHABLE):
-        pytest.skip(f"the package registry cannot be reached: {done.stderr[-200:]}")
+    if done.returncode:
+        skip_if_unreachable(done.stderr)
     assert done.returncode == 0, done.stderr
     building.rename(folder)

@@ -3,15 +3,13 @@
 import json
 import os
 import socket
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from running import Answer, Runner, read_all
+from talk import GET, Serve, receive
 
 import live
-
-Serve = Callable[..., Runner]
 
 
 def function(body: str) -> str:
@@ -131,12 +129,9 @@ def test_a_piece_is_sent_when_it_is_made(serve: Serve) -> None:
     os.mkfifo(fifo)
     with runner.connect() as sock:
         sock.sendall(f"GET /?path={fifo} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        received = b""
-        while b"first" not in received:
-            received += sock.recv(1000)
+        received = receive(sock, b"first")
         fifo.write_text("go on")
-        while b"0\r\n\r\n" not in received:
-            received += sock.recv(1000)
+        received += receive(sock, b"0\r\n\r\n")
     assert received.endswith(b"6\r\nfirst\n\r\n7\r\nsecond\n\r\n0\r\n\r\n")
 
 
@@ -164,7 +159,7 @@ def test_an_exception_before_the_first_piece_is_a_500(serve: Serve) -> None:
 @pytest.mark.parametrize("fault", ["1 / 0", "yield {}", "import sys; sys.exit()"])
 def test_a_fault_in_the_middle_of_a_stream_cuts_the_connection(serve: Serve, fault: str) -> None:
     runner = serve(f"def go():\n    yield 'a'\n    {fault}\n    yield 'b'")
-    got = runner.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    got = runner.raw(GET)
     assert got.endswith(b"1\r\na\r\n")
     assert runner.stderr.count("\n") > 1
 
@@ -182,7 +177,7 @@ def test_a_stream_that_takes_too_long_is_cut_and_closed(serve: Serve) -> None:
         "handler = go\n",
         FOB_TIMEOUT="0.3",
     )
-    got = runner.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    got = runner.raw(GET)
     assert got.count(b"1\r\na\r\n") > 3
     assert not got.endswith(b"0\r\n\r\n")
     live.until(lambda: runner.call("/?ask=1").result == [1])
@@ -198,7 +193,7 @@ def test_a_stream_whose_reader_has_gone_is_closed(serve: Serve) -> None:
         "def go(ask: bool = False): return ended if ask else _stream()\n"
     )
     with runner.connect() as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.sendall(GET)
         sock.recv(1000)
     live.until(lambda: runner.call("/?ask=1").result == [1])
     assert "Traceback" not in runner.stderr
@@ -218,9 +213,8 @@ def test_a_slow_reader_of_a_stream_keeps_nobody_waiting(serve: Serve) -> None:
 
 def test_the_connection_of_a_stream_is_kept(serve: Serve) -> None:
     runner = serve("def go(): yield from ('a', 'b')")
-    get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     with runner.connect() as sock:
-        sock.sendall(get + get)
+        sock.sendall(GET + GET)
         sock.shutdown(socket.SHUT_WR)
         assert read_all(sock).count(b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n") == 2
 

@@ -1,14 +1,12 @@
 """ASGI applications: scope, bodies both ways, lifespan, disconnects, and what they do wrong."""
 
 import socket
-from collections.abc import Callable
 
 import pytest
 from running import Runner, read_all
+from talk import GET, Serve, echoes_in_upper_case_while_it_is_sent_to, post, receive
 
 import live
-
-Serve = Callable[..., Runner]
 
 # an application that has `answer` for its body, with the few things that most of them need
 HEAD = """
@@ -78,17 +76,7 @@ def test_a_small_answer_is_one_write_with_its_length(serve: Serve) -> None:
 
 
 def test_bodies_stream_both_ways_at_once(serve: Serve) -> None:
-    runner = serve(ECHO)
-    with runner.connect() as sock:
-        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        received = b""
-        for piece in (b"one", b"two", b"three"):
-            sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
-            while piece.upper() not in received:
-                received += sock.recv(1000)
-        sock.sendall(b"0\r\n\r\n")
-        while not received.endswith(b"0\r\n\r\n"):
-            received += sock.recv(1000)
+    echoes_in_upper_case_while_it_is_sent_to(serve(ECHO))
 
 
 def test_a_body_may_be_larger_than_what_functions_get_whole(serve: Serve) -> None:
@@ -108,15 +96,11 @@ def test_a_body_may_be_larger_than_what_functions_get_whole(serve: Serve) -> Non
 
 def test_expect_100_continue_is_answered_when_the_body_is_asked_for(serve: Serve) -> None:
     runner = serve(ECHO)
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
     with runner.connect() as sock:
-        sock.sendall(head)
-        received = b""
-        while b"100 Continue" not in received:
-            received += sock.recv(1000)
+        sock.sendall(post(b"Content-Length: 3", b"Expect: 100-continue"))
+        receive(sock, b"100 Continue")
         sock.sendall(b"abc")
-        while b"ABC" not in received:
-            received += sock.recv(1000)
+        receive(sock, b"ABC")
 
 
 def test_a_body_that_is_not_read_is_thrown_away(serve: Serve) -> None:
@@ -161,7 +145,7 @@ def test_a_body_of_another_length_than_declared_is_cut(serve: Serve, piece: str)
             "await say(send)"
         )
     )
-    runner.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    runner.raw(GET)
     live.until(lambda: "than its Content-Length" in runner.stderr)
 
 
@@ -177,7 +161,7 @@ def test_the_client_that_goes_is_told_of(serve: Serve) -> None:
         )
     )
     with runner.connect() as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.sendall(GET)
         live.until(lambda: runner.call("/log").body == b"['waiting']")
     live.until(lambda: runner.call("/log").body == b"['waiting', 'http.disconnect']")
 
@@ -193,9 +177,8 @@ def test_a_pipelined_request_is_no_disconnect(serve: Serve) -> None:
             "log.append((await gone)['type'])"
         )
     )
-    get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     with runner.connect() as sock:
-        sock.sendall(get + get)
+        sock.sendall(GET + GET)
         received = b""
         while received.count(b"False") < 2:
             received += sock.recv(1000)
@@ -216,10 +199,8 @@ def test_the_application_may_go_on_after_its_answer(serve: Serve) -> None:
 def test_a_signal_lets_both_streams_of_a_call_in_hand_end(serve: Serve) -> None:
     runner = serve(ECHO)
     with runner.connect() as sock:
-        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
-        received = b""
-        while b"ABC" not in received:
-            received += sock.recv(1000)
+        sock.sendall(post(b"Content-Length: 6") + b"abc")
+        receive(sock, b"ABC")
         runner.process.terminate()
         live.until(lambda: refused(runner))
         sock.sendall(b"def")
@@ -294,7 +275,7 @@ def test_an_answer_that_does_not_end_is_cut(serve: Serve) -> None:
         application("await begin(send)\nawait say(send, b'a', True)\nawait asyncio.sleep(60)"),
         FOB_TIMEOUT="0.2",
     )
-    got = runner.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    got = runner.raw(GET)
     assert got.endswith(b"1\r\na\r\n")
 
 
@@ -364,6 +345,18 @@ def test_a_class_and_an_instance_may_be_the_application(serve: Serve) -> None:
     for end in ("app = App()", "app = App", ""):
         runner = serve(f"{HEAD}class App:\n{body}{end}", FOB_ENTRY="" if end else "App.__call__")
         assert runner.call().body == b"x"
+
+
+def test_a_method_may_be_the_application_as_on_knative(serve: Serve) -> None:
+    runner = serve(
+        f"{HEAD}class Function:\n"
+        "    async def handle(self, scope, receive, send):\n"
+        "        await begin(send)\n        await say(send, scope['path'].encode())\n"
+        "def new(): return Function()\n",
+        FOB_ENTRY="Function.handle",
+    )
+    assert runner.call("/a").body == b"/a"
+    assert runner.call("/b").body == b"/b"
 
 
 def test_many_at_once_get_their_own_answers(serve: Serve) -> None:

@@ -41,6 +41,21 @@ def _(runner: Runner) -> None:
     assert runner.call("/?name=you&times=2").result == ["Hello you!", "Hello you!"]
 
 
+@example("pydantic_models.py")
+def _(runner: Runner) -> None:
+    items = [{"name": "pen", "price": 1.5}, {"name": "ink", "price": 2}]
+    assert runner.call("/?times=2", {"items": items}).result == {
+        "names": ["pen", "ink"],
+        "total": 7.0,
+    }
+    refused = runner.call("/", {"items": [{"name": "pen", "price": -1}], "colour": "red"})
+    assert (refused.status, refused.error["code"]) == (400, "bad_arguments")
+    assert sorted(refused.error["details"]["faults"]) == [
+        "colour is not an argument",
+        "items[0].price: Input should be greater than 0",
+    ]
+
+
 @example("script.py")
 def _(runner: Runner) -> None:
     assert runner.call().json == {"result": None, "output": "Hello from a script\n"}
@@ -96,12 +111,20 @@ def _(runner: Runner) -> None:
 @example("aws_http.py")
 def _(runner: Runner) -> None:
     with runner.connect() as sock:
-        sock.sendall(b"GET /a%20b?name=you HTTP/1.0\r\n\r\n")
+        target = f"{runner.prefix}/a%20b?name=you".encode()
+        sock.sendall(b"GET %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % target)
         head, _, body = sock.makefile("rb").read().partition(b"\r\n\r\n")
     assert json.loads(body) == {"hello": "you"}
     assert b"X-Method: GET" in head
     assert head.count(b"Set-Cookie: ") == 2
     assert b"Set-Cookie: path=/a b" in head
+
+
+@example("aws_rest.py")
+def _(runner: Runner) -> None:
+    answer = runner.call("/a/b?name=you&name=me")
+    assert answer.body == b"GET /a/b you\nGET /a/b me\n"
+    same_headers(answer, Content_Type="image/x-text", X_Host="lambda_handler")
 
 
 @example("sebs.py")
@@ -150,7 +173,7 @@ def _(runner: Runner) -> None:
     answer = runner.call("/here", {"name": "you"})
     assert (answer.status, answer.body) == (201, b"Hello you")
     same_headers(answer, X_Path="/here")
-    assert "INFO called path='/here'" in runner.stderr
+    live.until(lambda: "INFO called path='/here'" in runner.stderr)
 
 
 @example("google_http.py")
@@ -170,7 +193,7 @@ def _(runner: Runner) -> None:
     event = {"Ce_Id": "1", "Ce_Source": "here", "Ce_Type": "t", "Ce_Specversion": "1.0"}
     answer = runner.call("/", {"n": 1}, **event)
     assert (answer.status, answer.body) == (200, b"OK")
-    assert runner.stdout == "t of here: {'n': 1}\n"
+    live.until(lambda: runner.stdout == "t of here: {'n': 1}\n")
     assert runner.call("/", {"n": 1}).error["code"] == "bad_body"
 
 
@@ -180,7 +203,7 @@ def _(runner: Runner) -> None:
     assert (answer.status, answer.body) == (200, b"HELLO")
     same_headers(answer, Content_Type="text/plain", X_Path="/a b")
     assert runner.terminate() == 0
-    assert runner.stdout == "good bye\n"
+    live.until(lambda: runner.stdout == "good bye\n")
 
 
 @example("wsgi.py")
@@ -217,6 +240,25 @@ def _(runner: Runner) -> None:
 @example("functionbench_pyaes.py")
 def _(runner: Runner) -> None:
     assert runner.call("/", {"length": 100, "iterations": 2}).result["same"] is True
+
+
+@example("functionbench_matmul.py")
+def _(runner: Runner) -> None:
+    assert runner.call("/", {"n": 20}).result["trace"] == sum(21 * i for i in range(20))
+
+
+@example("functionbench_linpack.py")
+def _(runner: Runner) -> None:
+    assert runner.call("/", {"n": 30}).result["right"] is True
+
+
+@example("functionbench_stdout.py")
+def _(runner: Runner) -> None:
+    answer = runner.call("/", {"lines": 50_000})
+    assert answer.result["lines"] == 50_000
+    assert answer.json["output"].startswith("000000 xxx")
+    assert answer.json["output_truncated"] is True
+    assert runner.call("/", {"lines": 2}).json["output"].count("x" * 57 + "\n") == 2
 
 
 def test_every_example_has_a_row_and_every_row_a_check() -> None:

@@ -2,13 +2,11 @@
 
 import base64
 import json
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from running import Runner
-
-Serve = Callable[..., Runner]
+from talk import GET, Serve
 
 # AWS Lambda
 
@@ -16,7 +14,7 @@ CONTEXT = """
 def lambda_handler(event, context):
     return [context.function_name, context.function_version, context.invoked_function_arn,
             context.memory_limit_in_mb, context.aws_request_id, context.log_group_name,
-            context.log_stream_name, context.identity, context.client_context,
+            context.log_stream_name, context.identity.cognito_identity_id, context.client_context,
             context.get_remaining_time_in_millis()]
 """
 ECHO = "def lambda_handler(event, context): return event"
@@ -77,6 +75,35 @@ def test_any_other_request_is_an_event_of_an_http_api(serve: Serve) -> None:
     assert (http["method"], http["path"], http["sourceIp"]) == ("PUT", "/a b", "10.1.2.3")
 
 
+def test_it_has_the_fields_of_a_rest_api_too(serve: Serve) -> None:
+    runner = serve(ECHO)
+    event = runner.call("/a%20b/c?x=1&x=2&y=3", b"hello", "PUT", X_A="b").result
+    assert (event["httpMethod"], event["path"], event["resource"]) == ("PUT", "/a b/c", "/{proxy+}")
+    assert event["pathParameters"] == {"proxy": "a b/c"}
+    assert event["multiValueQueryStringParameters"] == {"x": ["1", "2"], "y": ["3"]}
+    assert event["multiValueHeaders"]["x-a"] == ["b"]
+    assert event["stageVariables"] is None
+    context = event["requestContext"]
+    assert (context["httpMethod"], context["path"], context["stage"]) == (
+        "PUT", "/a b/c", "$default",
+    )  # fmt: skip
+    assert context["identity"] == {"sourceIp": "127.0.0.1", "userAgent": ""}
+    assert context["domainName"] == f"127.0.0.1:{runner.port}"
+    assert context["requestTimeEpoch"] == context["timeEpoch"] > 10**12
+    assert runner.call("/").result["queryStringParameters"] == {}
+
+
+def test_its_headers_are_found_in_any_case_and_listed_in_small_letters(serve: Serve) -> None:
+    runner = serve(
+        "import copy\n"
+        "def handler(event, context):\n"
+        "    headers = copy.deepcopy(event)['headers']\n"
+        "    return [headers['X-Api-Key'], headers.get('x-api-key'), 'X-API-KEY' in headers,\n"
+        "            [name for name in headers if name.startswith('x-')]]"
+    )
+    assert runner.call("/", X_Api_Key="1").result == ["1", "1", True, ["x-api-key"]]
+
+
 def test_a_body_that_is_no_text_comes_as_base64(serve: Serve) -> None:
     event = serve(ECHO).call("/x", b"\xff\0").result
     assert (event["body"], event["isBase64Encoded"]) == (base64.b64encode(b"\xff\0").decode(), True)
@@ -109,7 +136,7 @@ def test_a_proxy_answer_is_honoured(serve: Serve) -> None:
             " 'multiValueHeaders': {'X-B': ['1', '2']}, 'cookies': ['a=1', 'b=2'], 'body': 'é'}"
         )
     )
-    got = runner.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").decode()
+    got = runner.raw(GET).decode()
     assert got.startswith("HTTP/1.1 201 Created\r\n")
     for line in ("Content-Type: text/css", "X-A: 1", "X-B: 1", "X-B: 2", "Set-Cookie: b=2"):
         assert f"\r\n{line}\r\n" in got
@@ -156,6 +183,20 @@ def test_a_handler_may_be_a_coroutine_and_raise(serve: Serve) -> None:
     runner = serve("async def handler(event, _): return {'n': 1 / event['n']}")
     assert runner.call("/", {"n": 2}).result == {"n": 0.5}
     assert runner.call("/", {"n": 0}).error["details"]["type"] == "ZeroDivisionError"
+
+
+def test_a_handler_may_run_the_event_loop_of_its_thread_as_in_the_main_thread(serve: Serve) -> None:
+    runner = serve(
+        "import asyncio\n"
+        "async def _double(n):\n"
+        "    await asyncio.sleep(0.05)\n"
+        "    return 2 * n\n"
+        "def handler(event, context):\n"
+        "    return asyncio.get_event_loop().run_until_complete(_double(event['n']))"
+    )
+    with ThreadPoolExecutor(8) as pool:
+        results = pool.map(lambda n: runner.call("/", {"n": n}).result, range(16))
+    assert list(results) == [2 * n for n in range(16)]
 
 
 # one event

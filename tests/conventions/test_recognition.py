@@ -1,16 +1,12 @@
 """Which convention a function follows: the same with and without running the file."""
 
-from collections.abc import Callable
-
 import pytest
-from running import Runner
+from talk import Serve
 
 import live
 from fob import source
 from fob.parts import conventions
 from fob.recognition import Convention
-
-Serve = Callable[..., Runner]
 
 CALLABLE = "class C:\n    def __call__(self, {}): pass\n"
 

@@ -1,12 +1,9 @@
 """The modules that SeBS puts beside its functions: storage and nosql, over a folder."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import Runner
-
-Serve = Callable[..., Runner]
+from talk import Serve
 
 STORAGE = """
 import io, os
@@ -43,6 +40,14 @@ def test_storage_keeps_objects_in_buckets(serve: Serve, way: str) -> None:
 def test_the_setting_says_where(serve: Serve, tmp_path: Path) -> None:
     serve(STORAGE.format("import storage"), FOB_STORAGE=str(tmp_path / "kept")).call("/", {})
     assert (tmp_path / "kept" / "storage" / "bucket").is_dir()
+
+
+def test_a_directory_without_objects_is_an_error(serve: Serve) -> None:
+    runner = serve(
+        "from . import storage\n"
+        "def go(): storage.storage.get_instance().download_directory('b', 'none/', 'all')"
+    )
+    assert "no objects in bucket 'b' with prefix 'none/'" in runner.call().error["message"]
 
 
 @pytest.mark.parametrize(

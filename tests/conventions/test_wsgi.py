@@ -1,13 +1,9 @@
 """WSGI applications: PEP 3333, bodies both ways, and what they do wrong."""
 
-from collections.abc import Callable
-
 import pytest
-from running import Runner
+from talk import GET, Serve, echoes_in_upper_case_while_it_is_sent_to, post
 
 import live
-
-Serve = Callable[..., Runner]
 
 
 def application(body: str) -> str:
@@ -69,16 +65,7 @@ def test_the_input_is_a_file(serve: Serve, read: str, got: bytes) -> None:
 
 def test_bodies_stream_both_ways_at_once(serve: Serve) -> None:
     runner = serve(application(OK + "for line in environ['wsgi.input']: yield line.upper()"))
-    with runner.connect() as sock:
-        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        received = b""
-        for piece in (b"one\n", b"two\n", b"three\n"):
-            sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
-            while piece.upper() not in received:
-                received += sock.recv(1000)
-        sock.sendall(b"0\r\n\r\n")
-        while not received.endswith(b"0\r\n\r\n"):
-            received += sock.recv(1000)
+    echoes_in_upper_case_while_it_is_sent_to(runner)
 
 
 def test_a_body_may_be_larger_than_what_functions_get_whole(serve: Serve) -> None:
@@ -88,7 +75,7 @@ def test_a_body_may_be_larger_than_what_functions_get_whole(serve: Serve) -> Non
 
 def test_a_client_that_goes_in_the_middle_of_its_body_is_an_error_of_the_read(serve: Serve) -> None:
     runner = serve(application(OK + "return [environ['wsgi.input'].read()]"))
-    runner.raw(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    runner.raw(post(b"Content-Length: 10") + b"abc")
     live.until(lambda: "the client has gone" in runner.stderr)
     assert runner.call().status == 200
 
@@ -170,7 +157,7 @@ def test_exc_info_after_the_head_was_sent_is_raised(serve: Serve) -> None:
             "yield b'c'"
         )
     )
-    assert runner.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"1\r\nb\r\n")
+    assert runner.raw(GET).endswith(b"1\r\nb\r\n")
     assert "ZeroDivisionError" in runner.stderr
 
 
@@ -201,7 +188,7 @@ def test_a_fault_of_the_application_is_500_and_says_which(
 
 def test_a_fault_after_the_head_cuts_the_connection(serve: Serve) -> None:
     runner = serve(application(OK + "yield b'a'\nyield b'b'\n1 / 0"))
-    assert runner.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"1\r\na\r\n1\r\nb\r\n")
+    assert runner.raw(GET).endswith(b"1\r\na\r\n1\r\nb\r\n")
 
 
 def test_an_application_that_never_answers_is_504(serve: Serve) -> None:
@@ -217,6 +204,6 @@ def test_an_application_that_never_answers_is_504(serve: Serve) -> None:
 def test_a_body_that_never_comes_is_504(serve: Serve) -> None:
     runner = serve(application(OK + "return [environ['wsgi.input'].read()]"), FOB_TIMEOUT="0.3")
     with runner.connect() as sock:
-        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        sock.sendall(post(b"Content-Length: 10") + b"abc")
         assert sock.recv(1000).startswith(b"HTTP/1.1 504 ")
     assert runner.call("/", b"ok").body == b"ok"

@@ -1,16 +1,12 @@
 """The Dockerfile, built without a network and run by a real Docker engine."""
 
 import json
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-import docker_engine
 import pytest
 
+import docker_engine
 import live
 
 pytestmark = [
@@ -22,28 +18,8 @@ SIZE_LIMIT_BYTES = 30e6  # what the image may add to its base
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[docker_engine.Engine]:
-    with docker_engine.running(tmp_path_factory.mktemp("docker")) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def image(engine: docker_engine.Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """fob's image, built from the tree and a folder of wheels, with no network."""
-    context = tmp_path_factory.mktemp("context")
-    shutil.copytree(live.SERVICE, context / "service")
-    for name in ("Dockerfile", ".dockerignore"):
-        shutil.copy(live.ROOT / name, context)
-    _download_wheels(context / "wheels")
-    options = ["--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/context/wheels"]
-    engine.docker("build", "--network=none", "--tag=fob", *options, str(context))
-    return "fob"
-
-
-def _download_wheels(folder: Path) -> None:
-    requirements = live.SERVICE / "requirements.txt"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
-    subprocess.run([*command, "-d", str(folder), "-r", str(requirements)], check=True)
+def engine(docker: docker_engine.Engine) -> docker_engine.Engine:
+    return docker
 
 
 @pytest.fixture(scope="module")

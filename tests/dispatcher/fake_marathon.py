@@ -31,6 +31,8 @@ class FakeMarathon:
                 (rf"{base}/apps", Apps, common),
                 (rf"{base}/apps/fob-aviary/\*", Group, common),
                 (rf"{base}/apps(/.+)", App, common),
+                (rf"{base}/tasks", Tasks, common),
+                (rf"{base}/deployments", Deployments, common),
                 (rf"{base}/queue", Queue, common),
                 (rf"{base}/info", Info, common),
                 (rf"{base}/events", Events, common),
@@ -39,13 +41,20 @@ class FakeMarathon:
             log_function=lambda _: None,
         )
 
-    def place(self, app_id: str, port: int, name: str = "1", ready: bool = True) -> None:
+    def place(
+        self,
+        app_id: str,
+        port: int,
+        name: str = "1",
+        ready: bool = True,
+        host: str = "127.0.0.1",
+    ) -> None:
         """Give the app a task at `port`, as an event would tell."""
         state = "TASK_RUNNING" if ready else "TASK_STAGING"
         task = {
             "id": f"{app_id[1:].replace('/', '_')}.{name}",
             "appId": app_id,
-            "host": "127.0.0.1",
+            "host": host,
             "ports": [port],
             "slaveId": "S0",
             "state": state,
@@ -84,6 +93,10 @@ class FakeMarathon:
             stream.write(f"event: {event}\ndata: {json.dumps(data)}\n\n")
             stream.flush()
 
+    def changed(self, version: str) -> None:
+        """Tell that an app has changed."""
+        self.tell("group_change_success", {"groupId": "/fob-aviary", "version": version})
+
     def close(self) -> None:
         """Let go of everything that hangs."""
         self.closed.set()
@@ -113,6 +126,7 @@ class Apps(Base):
         app = json.loads(self.request.body)
         app |= {"version": VERSION, "tasks": [], "deployments": [{"id": "d"}]}
         self.fake.apps[app["id"]] = app
+        self.fake.changed(VERSION)
         self.set_status(201)
         self.write(app)
 
@@ -136,13 +150,28 @@ class App(Base):
     def put(self, app_id: str) -> None:
         if app := self.prepare_app(app_id):
             app |= json.loads(self.request.body)
+            self.fake.changed(VERSION)
             self.write({"version": VERSION, "deploymentId": "d"})
 
     def delete(self, app_id: str) -> None:
         if self.prepare_app(app_id):
             del self.fake.apps[app_id]
+            self.fake.changed(VERSION)
             self.write({"version": VERSION, "deploymentId": "d"})
             self.fake.tell("app_terminated_event", {"appId": app_id})
+
+
+class Tasks(Base):
+    def get(self) -> None:
+        self.write(
+            {"tasks": [task for app in self.fake.apps.values() for task in app.get("tasks", ())]}
+        )
+
+
+class Deployments(Base):
+    def get(self) -> None:
+        changing = [app_id for app_id, app in self.fake.apps.items() if app.get("deployments")]
+        self.finish(json.dumps([{"id": "d", "affectedApps": changing}]))
 
 
 class Queue(Base):

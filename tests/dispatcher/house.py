@@ -13,9 +13,11 @@ from tornado.testing import bind_unused_port
 
 from fob.appdef import Placement
 from fob.dispatcher.calls import Calls
+from fob.dispatcher.front import Front
 from fob.dispatcher.guard import Guard
 from fob.dispatcher.inhand import InHand
 from fob.dispatcher.routes import application
+from fob.dispatcher.wires import Wires
 from fob.functions import Functions
 from fob.marathon import Marathon, Tasks
 from fob.snippets import Snippets
@@ -51,10 +53,12 @@ class House:
         self.snippets = Snippets(self.folder)
         self.functions = Functions(self.client, self.tasks, self.snippets, Placement())
         guard, self.in_hand = Guard("127.0.0.1", self._token), InHand()
-        self.calls = Calls(self.functions, guard, self.in_hand)
-        self.server = HTTPServer(application(self.functions, guard, self.in_hand, self.calls))
+        self.wires = Wires()
+        self.calls = Calls(self.functions, guard, self.in_hand, self.wires)
+        routes = application(self.functions, guard, self.in_hand, self.calls.pool)
+        self.front = Front(routes, self.calls, self.in_hand, self.wires)
         sock, self.port = bind_unused_port()
-        self.server.add_socket(sock)
+        self.front.listen([sock])
         self.url = f"http://127.0.0.1:{self.port}"
         self.tasks.start()
 
@@ -68,11 +72,12 @@ class House:
 
     async def _close(self) -> None:
         self.marathon.close()
-        self.server.stop()
-        self.calls.close()
+        self.front.stop()
         await self.tasks.stop()
         await self.client.close()
-        await self.server.close_all_connections()
+        await self.front.close()
+        self.calls.close()
+        self.wires.close()
         self._fake.stop()
         await self._fake.close_all_connections()
         for server in self._servers:

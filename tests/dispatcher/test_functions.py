@@ -1,3 +1,4 @@
+import json
 import os
 import threading
 import time
@@ -7,6 +8,7 @@ import requests
 from house import SAMPLE, House
 
 import live
+from fob import registration
 from fob.errors import StorageFailed
 from fob.snippets import Record
 
@@ -50,6 +52,21 @@ def test_a_registration_that_a_crash_cut_off_is_cleared_up(house):
     assert house.files() == []
 
 
+def test_a_registration_that_may_have_been_told_of_stays_when_the_machine_went_down(house):
+    [kept, gone] = [ID, ID.replace("1", "2")]
+    for id_ in (kept, gone):
+        house.snippets.put(id_, Record(SAMPLE, "", ""))
+        path = house.folder / f"{id_}.pending"
+        head, _, content = path.read_bytes().partition(b"\n")
+        path.write_bytes(
+            json.dumps(json.loads(head) | {"boot": "another"}).encode() + b"\n" + content
+        )
+    house.marathon.apps[f"/fob-aviary/{kept}"] = {"id": f"/fob-aviary/{kept}"}
+    house.run(house.functions.settle())
+    assert list(house.marathon.apps) == [f"/fob-aviary/{kept}"]
+    assert house.files() == [f"{kept}.snippet"]
+
+
 def test_settling_leaves_a_registration_in_hand_alone(house):
     house.marathon.answers["POST /v2/apps"] = (201, None)
     answers = []
@@ -64,7 +81,7 @@ def test_settling_leaves_a_registration_in_hand_alone(house):
     assert len(house.snippets.pending()) == 1
     house.on_loop(house.marathon.close)
     asking.join()
-    assert len(house.snippets.registered()) == 1
+    assert len([name for name in house.files() if name.endswith(".snippet")]) == 1
 
 
 def test_a_store_that_cannot_write_asks_marathon_nothing(house, monkeypatch):
@@ -186,6 +203,64 @@ def test_the_list_has_every_function_and_no_other_app(house):
     assert "FOB_FUNCTION" not in str(listed)
 
 
+def heavy(house):
+    """The requests whose answers hold files, on a Marathon that knows no other."""
+    return [asked for asked in house.marathon.asked if asked.startswith("GET /v2/apps")]
+
+
+def test_a_list_is_made_of_what_is_known(house):
+    ids = [house.gen(query=f"?name=n{number}") for number in range(3)]
+    house.ask("GET", "/api/functions")
+    house.marathon.asked.clear()
+    ids.append(house.gen(query="?name=n3"))
+    house.place(ids[0], 4711)
+    house.fail(ids[1], "it ended")
+    house.ask("DELETE", f"/api/functions/{ids[2]}")
+    house.marathon.asked.clear()
+    listed = house.ask("GET", "/api/functions").json()["functions"]
+    assert {f["name"]: f["state"] for f in listed} == {
+        "n0": "running",
+        "n1": "failed",
+        "n3": "starting",
+    }
+    assert heavy(house) == []
+
+
+def test_a_list_tells_of_what_others_did(house):
+    mine, other = house.gen(), "22222222-86e3-4966-9060-cf01eef59426"
+
+    def wanted() -> dict[str, int]:
+        listed = house.ask("GET", "/api/functions").json()["functions"]
+        return {f["id"]: f["instances_wanted"] for f in listed}
+
+    assert wanted() == {mine: 1}
+    app = house.app(mine)
+    house.marathon.apps[f"/fob-aviary/{other}"] = app | {"id": f"/fob-aviary/{other}"}
+    house.on_loop(house.marathon.changed, "another version")
+    live.until(lambda: wanted() == {mine: 1, other: 1}, "the news of an app")
+    app |= {"instances": 0, "version": "2016-05-02T00:00:00.000Z"}
+    house.on_loop(house.marathon.changed, "2016-05-02T00:00:00.000Z")
+    live.until(lambda: wanted() == {mine: 0, other: 1}, "the news of a change")
+
+
+def test_a_change_of_settings_is_in_the_list(house):
+    id_ = house.gen()
+    house.ask("GET", "/api/functions")
+    house.ask("PATCH", f"/api/functions/{id_}", json={"name": "new"})
+    (listed,) = house.ask("GET", "/api/functions").json()["functions"]
+    assert listed["name"] == "new"
+
+
+def test_a_function_just_made_is_waited_for_without_asking(house):
+    id_ = house.gen()
+    house.marathon.asked.clear()
+    timer = threading.Timer(0.1, house.place, (id_, 4711))
+    timer.start()
+    assert house.ask("GET", f"/api/meta/{id_}?wait=20").json()["port"] == 4711
+    timer.join()
+    assert house.marathon.asked == []
+
+
 def test_the_details_have_settings_instances_and_timelines_but_no_secrets(house):
     id_ = house.gen(query="?env.KEY=hidden&cpus=0.2")
     house.place(id_, 4711)
@@ -234,10 +309,39 @@ def test_a_removed_function_is_gone_on_both_sides_at_once(house):
     assert house.error("DELETE", f"/api/functions/{id_}") == (404, "not_found")
 
 
-def test_a_function_removed_at_marathon_can_be_removed_here(house):
+def test_a_function_removed_at_marathon_is_gone_here_and_its_removal_forgets_the_file(house):
     id_ = house.gen()
     house.marathon.apps.clear()
-    assert house.ask("DELETE", f"/api/functions/{id_}").status_code == 200
+    for route in ("meta/{}", "cs/{}", "functions/{}", "call/{}"):
+        assert house.error("GET", "/api/" + route.format(id_)) == (404, "not_found")
+    assert f"{id_}.snippet" in house.files()
+    assert house.error("DELETE", f"/api/functions/{id_}") == (404, "not_found")
+    assert house.files() == []
+
+
+def test_the_code_is_there_while_marathon_is_away(house):
+    id_ = house.gen()
+    house.marathon.answers["GET /v2/apps"] = (500, {"message": "away"})
+    assert house.ask("GET", f"/api/cs/{id_}").content == SAMPLE
+
+
+def test_an_app_that_marathon_makes_later_than_it_said_is_cleared_up(house, monkeypatch):
+    house.marathon.answers["POST /v2/apps"] = (503, {"message": "Futures timed out"})
+    answer = house.ask("POST", "/api/gen", data=SAMPLE)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "marathon_unsure")
+    house.marathon.answers.clear()
+    house.run(house.functions.settle())
+    [id_] = house.snippets.pending()
+    house.marathon.apps[f"/fob-aviary/{id_}"] = {"id": f"/fob-aviary/{id_}"}
+    house.run(house.functions.settle())
+    assert (house.marathon.apps, house.files()) == ({}, [])
+
+
+def test_an_app_that_marathon_never_makes_is_not_awaited_for_ever(house, monkeypatch):
+    monkeypatch.setattr(registration, "UNSURE_SECONDS", 0.0)
+    house.marathon.answers["POST /v2/apps"] = (503, {"message": "Futures timed out"})
+    assert house.error("POST", "/api/gen", data=SAMPLE) == (503, "marathon_unsure")
+    house.run(house.functions.settle())
     assert house.files() == []
 
 
@@ -245,7 +349,7 @@ def test_a_removal_that_marathon_refuses_keeps_the_record(house):
     id_ = house.gen()
     house.marathon.answers["DELETE"] = (503, {"message": "busy"})
     assert house.error("DELETE", f"/api/functions/{id_}")[0] == 503
-    assert house.snippets.registered() == [id_]
+    assert f"{id_}.snippet" in house.files()
 
 
 def test_the_code_comes_back_byte_for_byte(house):

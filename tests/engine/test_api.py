@@ -23,6 +23,12 @@ def test_everything_else_wants_the_token(engine: live.Engine, path: str) -> None
         assert "message" in answer.json()
 
 
+def test_who_has_no_token_is_told_how_to_send_one(engine: live.Engine) -> None:
+    answer = requests.get(engine.url + "/v2/apps", timeout=5)
+    # in this order: an old DC/OS command line takes the first scheme that it knows
+    assert answer.headers["WWW-Authenticate"] == 'acsjwt,Basic realm="fob engine"'
+
+
 def test_the_token_is_taken_in_each_way_that_clients_send_one(engine: live.Engine) -> None:
     url = engine.url + "/v2/info"
     for header in (f"token={engine.token}", f"Bearer {engine.token}"):
@@ -185,6 +191,30 @@ def test_the_event_stream_tells_of_every_step(engine: live.Engine) -> None:
     assert "deployment_info" in seen
 
 
+def test_light_plans_leave_the_groups_out(engine: live.Engine) -> None:
+    for query, keys in (("", {"original", "target"}), ("?plan-format=light", set())):
+        headers = {"Accept": "text/event-stream"}
+        with engine.ask("GET", f"/v2/events{query}", headers=headers, stream=True) as stream:
+            lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
+            next(line for line in lines if line.startswith("event:"))
+            engine.run(f"/a{len(keys)}", "exec sleep 1000")
+            told = next(line for line in lines if '"deployment_info"' in line)
+        plan = json.loads(told.removeprefix("data: "))["plan"]
+        assert plan.keys() == keys | {"id", "version", "steps"}
+
+
+def test_an_event_of_a_request_tells_no_environment(engine: live.Engine) -> None:
+    headers = {"Accept": "text/event-stream"}
+    with engine.ask("GET", "/v2/events", headers=headers, stream=True) as stream:
+        lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
+        next(line for line in lines if line.startswith("event:"))
+        engine.run("/a", "exec sleep 1000", env={"SECRET": "x"})
+        told = next(line for line in lines if '"api_post_event"' in line)
+    event = json.loads(told.removeprefix("data: "))
+    assert (event["uri"], event["appDefinition"]["id"]) == ("/v2/apps", "/a")
+    assert "env" not in event["appDefinition"]
+
+
 def test_the_event_stream_is_for_event_streams(engine: live.Engine) -> None:
     assert engine.ask("GET", "/v2/events").status_code == 405
 
@@ -219,7 +249,8 @@ def test_files_of_a_task_are_read_as_from_a_mesos_agent(engine: live.Engine) -> 
 
 def test_an_escape_from_the_folder_of_tasks_is_404(engine: live.Engine) -> None:
     framework = engine.get("/v2/info")["frameworkId"]
-    agent = engine.run("/a", "exec sleep 1000")["tasks"][0]["slaveId"]
+    engine.run("/a", "exec sleep 1000")
+    agent = engine.running("/a")[0]["slaveId"]
     for task in ("..", "../x", ".", "a.", "a..", "a.."):
         path = f"/frameworks/{framework}/executors/{task}/runs/latest/stdout"
         answer = engine.ask("GET", f"/agent/{agent}/files/read", params={"path": path})

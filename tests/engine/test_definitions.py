@@ -88,10 +88,6 @@ def test_another_user_is_refused_rather_than_ignored() -> None:
     assert "/user" in refused(app(user="somebody-else"))
 
 
-def test_fetching_is_refused_rather_than_ignored() -> None:
-    assert "/fetch" in refused(app(fetch=[{"uri": "http://x/y"}]))
-
-
 @pytest.mark.parametrize("body", [None, [], "x", 3])
 def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
     assert "/" in refused(body)

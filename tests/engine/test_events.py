@@ -61,6 +61,18 @@ def test_a_reader_that_is_too_slow_is_sent_away() -> None:
     asyncio.run(run())
 
 
+def test_what_waits_can_be_had_at_once() -> None:
+    async def run() -> None:
+        events = Events()
+        stream = events.attach()
+        events.publish("a")
+        events.publish("b")
+        assert [e.type for e in stream.waiting() if e] == ["a", "b"]
+        assert stream.waiting() == []
+
+    asyncio.run(run())
+
+
 def test_a_detached_reader_gets_nothing_more() -> None:
     async def run() -> None:
         events = Events()

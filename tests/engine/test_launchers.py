@@ -12,9 +12,12 @@ import launching
 import pytest
 from launching import Bench, gone, until
 
+from fob.engine import definitions
+from fob.engine.docker.wanted import container_of
 from fob.engine.launchers import ChosenLauncher, Exit, Launch, LaunchFailed, ProcessLauncher
 
 SLEEP = "import time; time.sleep(1000)"
+WITH_IMAGE = {"id": "/a", "container": {"type": "DOCKER", "docker": {"image": "x"}}}
 # a child, and its pid in a file once it runs
 CHILD = (
     "import subprocess\n"
@@ -176,7 +179,7 @@ def test_a_process_that_is_gone_is_not_adopted(run: Run) -> None:
     run(body)
 
 
-def test_a_label_chooses_the_launcher(tmp_path: Path) -> None:
+def test_a_label_chooses_the_launcher_and_an_image_always_docker(tmp_path: Path) -> None:
     class Named(ProcessLauncher):
         def __init__(self, name: str) -> None:
             self.name = name
@@ -185,9 +188,13 @@ def test_a_label_chooses_the_launcher(tmp_path: Path) -> None:
             started.append(self.name)
 
     started: list[str] = []
-    chosen = ChosenLauncher({name: Named(name) for name in ("one", "two")}, "two")
-    for wanted in ("one", "two", "", "three"):
+    one, two, docker = (Named(name) for name in ("one", "two", "docker"))
+    chosen = ChosenLauncher({"one": one, "two": two}, "two", docker)
+    for wanted in ("one", "two", "", "docker"):
         chosen.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher=wanted), print)
     assert started == ["one", "two", "two", "two"]
+    image = container_of(definitions.complete(WITH_IMAGE), (1,))
+    chosen.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher="one", container=image), print)
+    assert started[-1] == "docker"
     asyncio.run(chosen.close())
     assert os.listdir(tmp_path) == []

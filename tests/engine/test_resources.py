@@ -74,17 +74,16 @@ def test_a_bound_socket_takes_connections_at_once() -> None:
     [
         ({"acceptedResourceRoles": ["gpu"]}, 0, "UnfulfilledRole"),
         ({"constraints": [["hostname", "UNIQUE"]]}, 1, "UnfulfilledConstraint"),
-        ({"container": {"type": "DOCKER", "docker": {"image": "x"}}}, 0, "UnfulfilledConstraint"),
     ],
 )
 def test_what_one_machine_cannot_offer_is_refused(
     more: dict[str, object], running: int, reason: str
 ) -> None:
     with pytest.raises(NoRoom) as caught:
-        check_placement(app(**more), running)
+        check_placement(app(**more), {"hostname": "here"}, running)
     assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("roles", [["*"], ["slave_public"], ["gpu", "*"]])
 def test_this_machine_is_private_and_public_agent(roles: list[str]) -> None:
-    check_placement(app(acceptedResourceRoles=roles), 0)
+    check_placement(app(acceptedResourceRoles=roles), {"hostname": "here"}, 0)

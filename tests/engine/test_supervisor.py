@@ -54,7 +54,8 @@ def test_the_label_of_an_app_decides_whether_it_is_forked(warm_engine: live.Engi
     for wanted, forked in (("zygote", "True\n"), ("process", "False\n")):
         app = python(given)
         app["labels"] = {"FOB_LAUNCHER": wanted}
-        task = warm_engine.run(f"/{wanted}", **app)["tasks"][0]["id"]
+        warm_engine.run(f"/{wanted}", **app)
+        task = warm_engine.app(f"/{wanted}")["tasks"][0]["id"]
         folder = warm_engine.home / "engine" / "tasks" / wanted / task.rpartition(".")[2]
         assert live.until(partial(text_of, folder / "stdout")) == forked
 
@@ -79,8 +80,8 @@ def test_a_task_gets_its_port_and_serves(engine: live.Engine) -> None:
 
 @on_both_launchers
 def test_an_activated_task_can_be_called_as_soon_as_it_is_placed(warm_engine: live.Engine) -> None:
-    created = warm_engine.run("/a", **python(SERVE))
-    port = created["tasks"][0]["ports"][0]
+    warm_engine.run("/a", **python(SERVE))
+    port = warm_engine.app("/a")["tasks"][0]["ports"][0]
     pid = int(requests.get(f"http://127.0.0.1:{port}/", timeout=10).text)
     assert os.path.exists(f"/proc/{pid}")
 
@@ -230,6 +231,12 @@ def test_killing_with_scale_does_not_replace(engine: live.Engine) -> None:
     assert engine.app("/a")["instances"] == 1
 
 
+def declined(item: Any) -> list[Any]:
+    """The reasons for which the machine's offer was not taken."""
+    entries = item["processedOffersSummary"]["rejectSummaryLastOffers"]
+    return [entry for entry in entries if entry["declined"]]
+
+
 def test_what_does_not_fit_waits_with_its_reason_and_starts_when_room_appears(
     start_engine: Callable[..., live.Engine],
 ) -> None:
@@ -237,7 +244,7 @@ def test_what_does_not_fit_waits_with_its_reason_and_starts_when_room_appears(
     engine.run("/first", "exec sleep 1000", cpus=0.8)
     engine.run("/second", "exec sleep 1000", cpus=0.5)
     (item,) = engine.get("/v2/queue")["queue"]
-    (rejected,) = item["processedOffersSummary"]["rejectSummaryLastOffers"]
+    (rejected,) = declined(item)
     assert (item["app"]["id"], rejected["reason"]) == ("/second", "InsufficientCpus")
     offered = {r["name"]: r["scalar"] for r in item["lastUnusedOffers"][0]["offer"]["resources"]}
     assert offered["cpus"] < 0.5
@@ -251,7 +258,7 @@ def test_unique_hosts_leave_all_but_one_instance_waiting(engine: live.Engine) ->
     engine.run("/a", "exec sleep 1000", instances=3, constraints=[["hostname", "UNIQUE"]])
     (item,) = engine.get("/v2/queue")["queue"]
     assert item["count"] == 2
-    (rejected,) = item["processedOffersSummary"]["rejectSummaryLastOffers"]
+    (rejected,) = declined(item)
     assert rejected["reason"] == "UnfulfilledConstraint"
 
 

@@ -258,9 +258,10 @@ def test_a_task_is_executed_while_there_is_no_zygote(
 
     async def body(bench: Bench) -> None:
         family = await whole_family()
-        for pid in (family.zygote, *family.spares):
+        pids = (family.zygote, *family.spares)
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        await until(lambda: identity(family.zygote)["started"] is None)
+        await until(lambda: not any(identity(pid)["started"] for pid in pids))
         assert await bench.output_of(FORKED) == "executed\n"
 
     run(body)
@@ -310,6 +311,45 @@ def test_a_program_that_cannot_be_loaded_is_executed(run: Callable[[Body], None]
             assert await bench.output_of(FORKED) == "executed\n"
 
     run(body)
+
+
+def test_a_child_compiles_with_what_python_has(run: Callable[[Body], None]) -> None:
+    program = b"def rehearse():\n    compile('1', 'rehearsed', 'eval', dont_inherit=True)\n\n"
+
+    async def body(bench: Bench) -> None:
+        bench.program = program + launching.PROGRAM
+        await bench.until_it_forks()
+        given = "print('compile' in globals(), eval(compile('2', 'rehearsed', 'eval')))"
+        assert await forked_output(bench, given) == "False 2\n"
+
+    run(body)
+
+
+def test_a_rehearsal_leaves_nothing_behind() -> None:
+    code = (
+        "import os, runpy, sys, threading\n"
+        "names = runpy.run_path(sys.argv[1])\n"
+        "names['PARTS'].update(names['parts_beside']())\n"
+        "def left():\n"
+        "    descriptors = sorted(os.listdir('/proc/self/fd'))\n"
+        "    return descriptors, threading.active_count(), 'snippet' in sys.modules\n"
+        "before = left(); names['rehearse'](); assert left() == before, (before, left())\n"
+    )
+    runner = Path(appdef.__file__).with_name("runner.py")
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, runner], check=True, timeout=30)
+
+
+def test_what_is_made_after_gaps_are_filled_lies_side_by_side() -> None:
+    code = (
+        "from fob.engine import zygote\n"
+        "made = [bytes(200 - 33) for _ in range(40)]\n"
+        "steps = [id(b) - id(a) for a, b in zip(made, made[1:])]\n"
+        "assert steps == [208] * 39, steps\n"
+    )
+    service = Path(appdef.__file__).parents[1]
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=30, env={"PYTHONPATH": str(service)}
+    )
 
 
 def test_only_so_many_programs_have_a_zygote(

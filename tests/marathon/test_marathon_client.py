@@ -37,7 +37,7 @@ Use = Callable[[Marathon], Awaitable[Any]]
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "GET_PAUSES", (0.001, 0.001))
-    monkeypatch.setattr(client, "LOCKED_PAUSES", (0.001, 0.001))
+    monkeypatch.setattr(client, "CHANGE_PAUSES", (0.001, 0.001))
 
 
 @pytest.fixture
@@ -64,7 +64,9 @@ def create(marathon: Marathon) -> Awaitable[Any]:
 
 
 def calls(mock: responses.RequestsMock) -> list[str]:
-    return [f"{call.request.method} {call.request.path_url}" for call in mock.calls]
+    """The requests; that all but one may be answered without long values is tested by itself."""
+    asked = [f"{call.request.method} {call.request.path_url}" for call in mock.calls]
+    return [each.removesuffix("?omit=long") for each in asked]
 
 
 def lost(reason: Exception) -> requests.ConnectionError:
@@ -179,7 +181,42 @@ def test_queue_and_info_are_read(marathon: responses.RequestsMock) -> None:
     assert use(both) == ([item], {"version": "1.5.8", "frameworkId": "F"})
 
 
-@pytest.mark.parametrize("body", ["[]", '{"app": 7}', '"pong"', '{"*": [1]}', '{"*": 5}', "3"])
+def test_tasks_and_deployments_are_read(marathon: responses.RequestsMock) -> None:
+    marathon.get(f"{URL}/v2/tasks", json={"tasks": [says.task("1.5.8")]})
+    marathon.get(f"{URL}/v2/deployments", json=[{"id": "d-1", "affectedApps": [says.APP_ID]}])
+
+    async def both(m: Marathon) -> Any:
+        return await m.tasks(), await m.deployments()
+
+    tasks, deployments = use(both)
+    assert [task["appId"] for task in tasks] == [says.APP_ID]
+    assert [each["affectedApps"] for each in deployments] == [[says.APP_ID]]
+
+
+def test_what_is_long_is_asked_for_only_where_it_is_wanted(
+    marathon: responses.RequestsMock,
+) -> None:
+    marathon.post(APPS, status=201, json=says.created("1.5.8", DEFINITION))
+    marathon.get(APP, json={"app": says.app("1.5.8")})
+    marathon.get(f"{APPS}/fob-aviary/*", json={"*": []})
+    marathon.get(f"{URL}/v2/queue", json={"queue": []})
+
+    async def all_of_them(m: Marathon) -> None:
+        await m.create(DEFINITION)
+        await m.app(says.APP_ID, whole=False)
+        await m.apps()
+        await m.queue()
+        await m.app(says.APP_ID)
+
+    use(all_of_them)
+    *brief, whole = [call.request.params for call in marathon.calls]  # type: ignore[union-attr]
+    assert brief == [{"omit": "long"}] * 4
+    assert whole == {}
+
+
+@pytest.mark.parametrize(
+    "body", ["[]", '{"app": {}}', '"pong"', '{"*": [{"id": 1}]}', '{"*": 5}', "3"]
+)
 def test_an_answer_of_another_shape_is_an_error(
     body: str, marathon: responses.RequestsMock
 ) -> None:
@@ -293,14 +330,20 @@ def test_removing_what_is_gone_says_so(marathon: responses.RequestsMock) -> None
         use(lambda m: m.delete(says.APP_ID))
 
 
-def test_too_many_deployments_is_busy_and_nothing_is_asked(
+def test_too_many_deployments_is_tried_again(marathon: responses.RequestsMock) -> None:
+    marathon.post(APPS, status=403, json=says.TOO_MANY)
+    marathon.post(APPS, status=201, json=says.created("1.6.352", DEFINITION))
+    assert use(create)["id"] == says.APP_ID
+
+
+def test_too_many_deployments_for_long_is_busy_and_nothing_is_asked(
     marathon: responses.RequestsMock,
 ) -> None:
     marathon.post(APPS, status=403, json=says.TOO_MANY)
     with pytest.raises(MarathonBusy, match="Max number") as caught:
         use(create)
     assert caught.value.headers == {"Retry-After": "5"}
-    assert calls(marathon) == ["POST /service/marathon/v2/apps"]
+    assert calls(marathon) == ["POST /service/marathon/v2/apps"] * 3
 
 
 # a POST whose answer leaves open what happened
@@ -360,12 +403,23 @@ def test_a_post_cut_off_by_a_timeout_may_be_carried_out_yet(
     assert caught.value.code == "marathon_unsure"
 
 
-def test_a_503_keeps_its_code_and_class_when_the_app_is_not_there(
+def test_a_post_that_marathon_gave_up_waiting_for_may_be_carried_out_yet(
     marathon: responses.RequestsMock,
 ) -> None:
-    marathon.post(APPS, status=503, json={"message": "queue full"})
+    marathon.post(APPS, status=503, json={"message": "Futures timed out"})
     marathon.get(APP, status=404, json=says.MISSING)
-    with pytest.raises(MarathonBusy, match="queue full") as caught:
+    with pytest.raises(MarathonBusy, match="Futures timed out") as caught:
+        use(create)
+    assert (caught.value.code, caught.value.status) == ("marathon_unsure", 503)
+    assert caught.value.headers == {"Retry-After": "5"}
+
+
+def test_a_502_keeps_its_code_and_class_when_the_app_is_not_there(
+    marathon: responses.RequestsMock,
+) -> None:
+    marathon.post(APPS, status=502, body=says.HTML_502)
+    marathon.get(APP, status=404, json=says.MISSING)
+    with pytest.raises(MarathonBusy, match="502 Bad Gateway") as caught:
         use(create)
     assert (caught.value.code, caught.value.status) == ("marathon_busy", 503)
 

@@ -76,6 +76,14 @@ def test_many_pieces_of_a_long_line_cost_little() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_line_without_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "ANSWER_BYTES", 1000)
+    frames = Frames()
+    assert len(list(frames.feed(b"data: " + b"x" * 900 + b"\n\n" + b"y" * 900))) == 1
+    with pytest.raises(ValueError, match="more than 1000 bytes"):
+        list(frames.feed(b"y" * 200))
+
+
 def test_pauses_double_up_to_a_limit() -> None:
     first = events.FIRST_PAUSE
     assert first / 2 <= pause(0) <= first

@@ -38,10 +38,10 @@ class Scripted:
     async def stop(self) -> None:
         self.listener = None
 
-    async def apps(self, group: str) -> list[dict[str, Any]]:
+    async def tasks(self) -> list[dict[str, Any]]:
         self.asked += 1
         self.was_asked.set()
-        listed = self.listed
+        listed = [task for app in self.listed for task in app["tasks"]]
         await self.answer.wait()
         if self.failures:
             raise self.failures.pop()
@@ -184,15 +184,18 @@ def test_late_events_change_nothing(version: str) -> None:
     run(test)
 
 
-def test_a_task_killed_for_its_health_leaves_the_reason() -> None:
+@pytest.mark.parametrize("kind", ["task", "instance"])
+def test_a_task_killed_for_its_health_leaves_the_reason(kind: str) -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
-        table.tell("unhealthy_task_kill_event", appId=APP_ID, taskId="x", reason="timed out")
+        event = f"unhealthy_{kind}_kill_event"
+        table.tell(event, appId=APP_ID, taskId="x", reason="timed out")
         table.update("TASK_KILLED")
         failure = last_failure(table)
         assert failure is not None
-        assert failure["message"] == "timed out"
+        reason = "Task was killed since health check failed. Reason: timed out"
+        assert failure["message"] == reason
 
     run(test)
 
@@ -256,8 +259,10 @@ def test_an_app_without_health_checks_is_known_from_its_creation() -> None:
 
 def test_one_of_several_checks_does_not_make_a_task_ready() -> None:
     async def test() -> None:
-        table = Table(says.app("1.5.8", [says.task("1.5.8", alive=None)], healthChecks=[{}, {}]))
+        app = says.app("1.5.8", [says.task("1.5.8", alive=None)], healthChecks=[{}, {}])
+        table = Table(app)
         await table.attach()
+        table.tasks.know(app)
         alive = {"appId": APP_ID, "taskId": says.task_id("1.5.8"), "alive": True}
         table.tell("health_status_changed_event", **alive)
         assert table.ready() == [False]
@@ -488,11 +493,11 @@ def test_each_connection_is_followed_by_exactly_one_list() -> None:
             exchange.hang() if again else live.until(asked_for_all)
             exchange.sock.shutdown(2)
         else:
-            exchange.answer(200, json.dumps({"*": [says.app("1.5.8")]}).encode())
+            exchange.answer(200, json.dumps({"tasks": []}).encode())
 
     def asked_for_all() -> bool:
         paths = server.paths()
-        return paths.count("/v2/apps/fob-aviary/*") == len([p for p in paths if "events" in p])
+        return paths.count("/v2/tasks") == len([p for p in paths if "events" in p])
 
     async def test() -> None:
         marathon = Marathon(server.url)
@@ -513,14 +518,15 @@ def test_each_connection_is_followed_by_exactly_one_list() -> None:
 def test_the_table_follows_a_real_engine_through_its_death(
     start_engine: Callable[..., live.Engine],
 ) -> None:
-    check = [{"protocol": "TCP", "portIndex": 0}]
+    check = [{"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1}]
+    serve = "exec python3 -m http.server $PORT0"
     engine = start_engine()
 
     async def test() -> None:
         marathon = Marathon(f"{engine.url}/service/marathon", token=engine.token)
         table = Tasks(marathon)
         table.start()
-        definition = {"id": APP_ID, "cmd": "sleep 1000", "cpus": 0.01, "mem": 16}
+        definition = {"id": APP_ID, "cmd": serve, "cpus": 0.01, "mem": 16}
         await marathon.create(definition | {"healthChecks": check})
         while not any(task.ready for task in table.of(APP_ID)):
             await table.changed(APP_ID, 5)

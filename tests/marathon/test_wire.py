@@ -16,7 +16,7 @@ from raw_server import Exchange, RawServer, serving
 
 import live
 from fob.errors import MarathonError, MarathonRefused, MarathonSilent
-from fob.marathon import Marathon, client
+from fob.marathon import Marathon, client, wire
 from fob.marathon.refusals import TlsFailed
 
 
@@ -101,6 +101,17 @@ def test_a_broken_answer_is_one_clear_error(said: bytes) -> None:
 
 
 # redirects
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "ANSWER_BYTES", 1000)
+    body = b'{"apps": "' + b"x" * 200_000 + b'"}'
+    with (
+        serving(lambda exchange: exchange.answer(200, body)) as server,
+        pytest.raises(MarathonError, match="more than 1000 bytes") as caught,
+    ):
+        info(server.url)
+    assert caught.value.code == "marathon_unintelligible"
 
 
 def test_a_read_follows_redirects() -> None:

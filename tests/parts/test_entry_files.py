@@ -165,6 +165,19 @@ def test_started_by_hand_the_files_are_gone_at_the_end(run: Run, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_started_by_hand_the_files_are_gone_when_it_ends_during_the_import(
+    run: Run, tmp_path: Path, number: int
+) -> None:
+    held = {"main.py": "import sys, time\nprint('up', file=sys.stderr)\ntime.sleep(60)\n"}
+    held["main.py"] += "def main(): pass\n"
+    started = run(held, hand=True)
+    assert started.process.stderr is not None
+    assert started.process.stderr.readline() == b"up\n"
+    assert started.end(number) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_entry_module_is_imported_once_by_its_own_name(run: Run) -> None:
     held = {
         "main.py": "import other\nCALLS = []\ndef main():\n    return other.add()\n",
@@ -231,9 +244,12 @@ def test_an_error_in_an_imported_file_ends_the_runner_and_is_shown(run: Run) -> 
 
 
 def test_a_module_that_has_a_name_of_pythons_own_is_refused_in_words(run: Run) -> None:
-    running = run({"signal.py": "def f(): pass\n"})
+    running = run({"threading.py": "def f(): pass\n"})
     said = running.process.communicate(timeout=20)[1].decode()
-    assert (running.process.returncode, "signal is a module of Python's own" in said) == (3, True)
+    assert (running.process.returncode, "threading is a module of Python's own" in said) == (
+        3,
+        True,
+    )
 
 
 def test_a_hostile_archive_is_not_unpacked(run: Run, tmp_path: Path) -> None:

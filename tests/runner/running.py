@@ -47,6 +47,7 @@ class Runner:
     notify: int
     folder: Path
     marks: list[str] = field(default_factory=list)
+    prefix: str = ""  # of every path, when it is reached through something else
 
     def wait_for(self, mark: str) -> bool:
         """Read marks until `mark`; False when the process closes the pipe before."""
@@ -68,7 +69,8 @@ class Runner:
             names.setdefault("Content-Type", "application/json")
         connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
-            connection.request(method or ("GET" if body is None else "POST"), target, body, names)
+            method = method or ("GET" if body is None else "POST")
+            connection.request(method, self.prefix + target, body, names)
             response = connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         finally:

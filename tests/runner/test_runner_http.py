@@ -142,6 +142,61 @@ def test_no_100_continue_when_the_body_is_there_or_too_large(echo: Runner) -> No
     assert split(echo.raw(expect + b"Content-Length: 99999999\r\n\r\n"))[0][0] == 413
 
 
+def test_the_same_head_comes_with_another_body_each_time(echo: Runner) -> None:
+    with echo.connect() as sock:
+        for n in range(3):
+            sock.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 7\r\n\r\n")
+            assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            sock.sendall(b'{"a":%d}' % n)
+            assert results(sock.recv(65536)) == [{"a": n}]
+    post = POST + b"Content-Length: 7\r\n\r\n"
+    assert results(echo.raw(post + b'{"a":3}' + post + b'{"a":4}')) == [{"a": 3}, {"a": 4}]
+
+
+def test_a_body_that_looks_like_a_request_seen_before_is_a_body(serve: Start) -> None:
+    runner = serve("def f(body=b''): return body.decode()")
+    request = GET + b"\r\n"
+    assert results(runner.raw(request)) == [""]
+    with runner.connect() as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(request))
+        runner.raw(request)  # it has been read when this is answered
+        sock.sendall(request)
+        assert json.loads(split(sock.recv(65536))[0][2]) == {"result": request.decode()}
+
+
+def test_a_request_seen_before_may_come_in_halves_and_side_by_side(echo: Runner) -> None:
+    request = GET + b"X-Same: 1\r\n\r\n"
+    assert results(echo.raw(request + request)) == [{}, {}]
+    with echo.connect() as sock, echo.connect() as other:
+        sock.sendall(request[:-1])
+        other.sendall(request)
+        assert results(other.recv(65536)) == [{}]
+        sock.sendall(request[-1:] + request)
+        sock.shutdown(socket.SHUT_WR)
+        assert results(read_all(sock)) == [{}, {}]
+
+
+def test_many_different_heads_are_all_understood(echo: Runner) -> None:
+    heads = [
+        b"GET /?n=%d HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (n, b"x" * n * 40) for n in range(100)
+    ]
+    assert results(echo.raw(b"".join(heads * 2))) == [{"n": str(n)} for n in range(100)] * 2
+
+
+def test_heads_that_differ_in_their_last_line_alone_have_their_own_ids(serve: Start) -> None:
+    runner = serve("def lambda_handler(event, context): return {'id': context.aws_request_id}")
+    begin = GET + b"X-Same: 1\r\n"
+    ids = [b"0f-%d" % n for n in range(3)]
+    lines = [b"X-Request-Id: %b\r\n" % id_ for id_ in ids]
+    told = runner.raw(b"".join(begin + line + b"\r\n" for line in lines * 2))
+    assert re.findall(rb'"id": "([^"]*)"', told) == ids * 2
+    # one more, or what is no id, is a header like any other
+    told = runner.raw(begin + lines[0] + lines[1] + b"\r\n")
+    assert b'"id": "0f-0, 0f-1"' in told
+    assert runner.raw(begin + b"X-Request-Id: a\0b\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert b"0f" not in runner.raw(begin + b"\r\n")
+
+
 def test_a_large_body_and_a_large_answer_come_through(echo: Runner) -> None:
     text = "x" * (15 << 20)
     assert echo.call("/", {"a": text}).result == {"a": text}

@@ -274,12 +274,71 @@ def test_wrong_arguments_are_400_with_the_signature_and_every_fault(
         ),
         ("import functools\n@functools.lru_cache\ndef f(n: int): return n", "/?n=1", 1),
         ("handler = dict", "/?n=1", {"n": "1"}),
+        ("def f(a: str, **kw: int): return [a, kw]", "/?a=1&b=2", ["1", {"b": 2}]),
+        ("def f(**kw: list[int]): return kw", "/?b=2", {"b": [2]}),
     ],
 )
 def test_every_kind_of_parameter_can_be_given(
     serve: Start, snippet: str, target: str, result: object
 ) -> None:
     assert serve(snippet).call(target).result == result
+
+
+def test_unknown_names_are_checked_as_kwargs_is_annotated(serve: Start) -> None:
+    for annotation, fault in (("int", "n='x' is not int"), ("list[int]", "n[0]='x' is not int")):
+        error = serve(f"def f(**kw: {annotation}): return kw").call("/?n=x&m=1").error
+        assert error["details"]["faults"] == [fault]
+
+
+ITEM = """
+from dataclasses import dataclass
+from typing import Optional, TypedDict
+@dataclass
+class Item:
+    name: str
+    price: float = 0.0
+class Named(TypedDict, total=False):
+    name: str
+"""
+
+
+@pytest.mark.parametrize(
+    ("snippet", "body", "result"),
+    [
+        ("def f(item: Item): return item", {"name": "a"}, {"name": "a", "price": 0.0}),
+        ("def f(item: 'Item'): return item", {"item": {"name": "a"}}, {"name": "a", "price": 0.0}),
+        ("def f(item: Optional[Item] = None): return item.name", {"name": "a"}, "a"),
+        ("def f(item: Optional[Item] = None): return item", {}, None),
+        ("def f(it: Named): return it", {"name": "a"}, {"name": "a"}),
+        ("def f(it: dict): return it", {"a": {"b": 1}}, {"a": {"b": 1}}),
+    ],
+)
+def test_an_object_is_the_only_argument_that_takes_one(
+    serve: Start, snippet: str, body: object, result: object
+) -> None:
+    assert serve(ITEM + snippet).call("/", body).result == result
+
+
+@pytest.mark.parametrize(
+    ("snippet", "body", "faults"),
+    [
+        (
+            "def f(item: Item): pass",
+            {"nme": "a"},
+            ["item.nme is not a field of Item", "item.name is missing"],
+        ),
+        ("def f(item: Item, n: int = 1): pass", {"name": "a"}, ["name is not an argument"]),
+        ("def f(item: Item, **kw): pass", {"name": "a"}, ["item is missing"]),
+        ("def f(item): pass", {"name": "a"}, ["name is not an argument"]),
+        ("def f(item: list): pass", {"name": "a"}, ["name is not an argument"]),
+        ("def f(item: Item): pass", {}, ["item is missing"]),
+    ],
+)
+def test_an_object_names_the_arguments_otherwise(
+    serve: Start, snippet: str, body: object, faults: list[str]
+) -> None:
+    told = serve(ITEM + snippet).call("/", body).error["details"]["faults"]
+    assert [fault for fault in told if fault in faults] == faults
 
 
 @pytest.mark.parametrize(

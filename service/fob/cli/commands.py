@@ -16,7 +16,10 @@ from fob.cli.progress import Progress
 from fob.cli.service import Answer, Service
 from fob.errors import BadRequest, NotFound
 
-OPTIONS = ("entry", "name", "cpus", "mem", "instances", "timeout", "concurrency", "cors")
+OPTIONS = (
+    *("entry", "name", "cpus", "mem", "instances", "timeout", "concurrency", "cors"),
+    *("activation", "keep_alive"),
+)
 COLUMNS = ("id", "state", "instances_ready", "created", "name")
 GLANCE_SECONDS = 1.0  # how long one question of a wait is held, so that the line moves
 UUID_LENGTH = 36

@@ -1,6 +1,7 @@
 """What can be typed: the commands, their arguments and their help."""
 
 import argparse
+from collections.abc import Collection
 from dataclasses import fields
 from typing import TypeAlias
 
@@ -17,6 +18,9 @@ exit codes:
 """
 
 GEN_WAIT_SECONDS = 60.0
+# settings that a command has no use for: a flag without effect would mislead
+NOT_SERVES = ("url",)
+NOT_ENGINES = ("url", "host", "port", "token")
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # no public name
 
@@ -33,25 +37,26 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fob {__version__}")
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    _server(verbs, "serve", "local.serve", "run the service in the foreground")
+    _server(verbs, "serve", "local.serve", "run the service in the foreground", NOT_SERVES)
     _gen(verbs)
     _call(verbs)
     _meta(verbs)
     _client(verbs, "list", "commands.list_", "list the functions")
     _logs(verbs)
     _rm(verbs)
-    _server(verbs, "engine", "local.engine", "run fob's engine alone, in the foreground")
+    alone = "run fob's engine alone, in the foreground"
+    _server(verbs, "engine", "local.engine", alone, NOT_ENGINES)
     return parser
 
 
-def _server(verbs: Commands, name: str, run: str, help_: str) -> None:
+def _server(verbs: Commands, name: str, run: str, help_: str, without: Collection[str]) -> None:
     """A command that takes the settings: a flag for each, saying its variable and default."""
     parser = verbs.add_parser(
         name, help=help_, description=f"{help_}. A flag wins over its environment variable."
     )
     parser.set_defaults(run=run)
     for field in fields(Settings):
-        if field.name == "url":  # the client commands' own
+        if field.name in without:
             continue
         variable, default = field.metadata["name"], field.default
         parser.add_argument(
@@ -88,6 +93,12 @@ def _gen(verbs: Commands) -> None:
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="limit for one call")
     parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once per instance")
     parser.add_argument("--cors", metavar="ORIGINS", help="web pages that may call it; * for all")
+    parser.add_argument(
+        "--activation", choices=("always", "on-demand"), help="when it runs; else the service says"
+    )
+    parser.add_argument(
+        "--keep-alive", type=float, metavar="SECONDS", help="from a call to its rest, on demand"
+    )
     parser.add_argument(
         "--env", action="append", default=[], metavar="K=V", help="an environment variable"
     )

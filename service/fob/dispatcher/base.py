@@ -10,7 +10,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from fob import timeline
-from fob.dispatcher.body import DRAIN_BYTES
+from fob.dispatcher.client import DRAIN_BYTES
 from fob.dispatcher.guard import Guard
 from fob.dispatcher.inhand import InHand
 from fob.errors import BadRequest, FobError, TooLarge

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from fob import openapi
-from fob.dispatcher.forwarding import netloc
-from fob.dispatcher.upstream import Address, Connection, Ended, Malformed, Pool
+from fob.dispatcher.message import Head, Malformed
+from fob.dispatcher.pool import Instance, Pool
+from fob.dispatcher.upstream import Connection, Ended
 from fob.errors import CallFailed
 from fob.functions import Functions, address
 
@@ -46,53 +47,67 @@ class Descriptions:
 
     async def openapi(self, id_: str, here: str) -> dict[str, Any]:
         """The function's OpenAPI document; `here` is the dispatcher's own URL."""
-        label, told, there = await self._ask(id_)
-        servers = [f"http://{netloc(there)}", f"{here}/api/call/{id_}"]
+        label, told, instance = await self._ask(id_)
+        servers = [f"http://{instance.netloc}", f"{here}/api/call/{id_}"]
         return openapi.document(label["name"] or id_, label["sha256"], told, servers)
 
-    async def _ask(self, id_: str) -> tuple[dict[str, str], dict[str, Any], Address]:
+    async def _ask(self, id_: str) -> tuple[dict[str, str], dict[str, Any], Instance]:
         """The function's label, what it tells, and where it answers."""
         label = await self._functions.label(id_)
-        there = address((await self._functions.ready(id_, READY_SECONDS))[0])
+        ready = await self._functions.ready(id_, READY_SECONDS)
+        instance = self._pool.at(address(ready[0]))
         release = label["sha256"], label["version"]
         kept, told = self._kept.get(id_, (None, {}))
         if kept != release:
-            told = await self._fetch(there)
+            told = await self._fetch(instance)
             self._kept[id_] = release, told
             if len(self._kept) > KEPT_MOST:
                 del self._kept[next(iter(self._kept))]
-        return label, told, there
+        return label, told, instance
 
-    async def _fetch(self, there: Address) -> dict[str, Any]:
+    async def _fetch(self, instance: Instance) -> dict[str, Any]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                connection = await self._pool.take(there)
+                connection = instance.take() or await instance.connect()
                 try:
-                    told = json.loads(await _options(connection, there))
+                    told = json.loads(await _Answer(connection, instance).content)
                 finally:
-                    self._pool.give(there, connection)
+                    instance.give(connection)
         except (OSError, Ended, Malformed, ValueError, RecursionError) as error:
-            raise _silent(there) from error
+            raise _silent(instance) from error
         if not isinstance(told, dict) or not all(type(told.get(k)) in KEYS[k] for k in KEYS):
-            raise _silent(there, told)
+            raise _silent(instance, told)
         return told | {"doc": inspect.cleandoc(told["doc"] or "")}
 
 
-async def _options(connection: Connection, there: Address) -> bytes:
-    await connection.send(f"OPTIONS * HTTP/1.1\r\nHost: {netloc(there)}\r\n\r\n".encode())
-    head = await connection.head()
-    body = bytearray()
-    async for piece in connection.body(head, "OPTIONS"):
-        body += piece
-        if len(body) > TOLD_BYTES:
-            raise Malformed("it tells too much")
-    return bytes(body)
+class _Answer:
+    """A function's answer to `OPTIONS *`, taken whole."""
+
+    def __init__(self, connection: Connection, instance: Instance) -> None:
+        self.content: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._taken = bytearray()
+        request = f"OPTIONS * HTTP/1.1\r\nHost: {instance.netloc}\r\n\r\n"
+        connection.ask(self, request.encode())
+
+    def answered(self, head: Head | None, piece: bytes, ended: bool) -> None:
+        self._taken += piece
+        if len(self._taken) > TOLD_BYTES:
+            self.failed(Malformed("it tells too much"))
+        elif ended and not self.content.done():
+            self.content.set_result(bytes(self._taken))
+
+    def failed(self, error: Ended | Malformed) -> None:
+        if not self.content.done():
+            self.content.set_exception(error)
+
+    def function_takes(self, more: bool) -> None:
+        pass  # the question is short
 
 
-def _silent(there: Address, told: Any = None) -> CallFailed:
+def _silent(instance: Instance, told: Any = None) -> CallFailed:
     error = told.get("error") if isinstance(told, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
     why = message or "if an older fob has registered it, register the file anew"
     return CallFailed(
-        f"The function's instance at {netloc(there)} does not say what it takes: {why}"
+        f"The function's instance at {instance.netloc} does not say what it takes: {why}"
     )

@@ -23,7 +23,7 @@ _CONFIG = ParseBodyConfig(multipart=ParseMultipartConfig(max_parts=FILES_LIMIT +
 def source_of(content_type: str, body: bytes) -> bytes:
     """The Python file or archive in a body: of a form the only file, else an archive of them all.
 
-    Takes its time: call it off the loop. Raises `BadRequest` with the code `bad_form`, or
+    A form takes its time: call it off the loop. Raises `BadRequest` with the code `bad_form`, or
     `bad_archive`, for a file's name too.
     """
     kind = content_type.partition(";")[0].strip().lower()

@@ -1,11 +1,12 @@
 """The heads of a call's request and answer as they are passed on (RFC 9110, section 7.6)."""
 
+import itertools
 import re
-import uuid
+import secrets
+from collections.abc import Mapping
+from functools import lru_cache
 
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
-
-from fob.dispatcher.upstream import Address, Head
+from fob.dispatcher.message import RECENT, Head, Request
 
 PREFIX = "/api/call/"
 
@@ -15,84 +16,90 @@ _HOP_BY_HOP = frozenset(
         "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
     }
 )  # fmt: skip
-_REMADE = frozenset({"Host", "Expect", "Content-Length"})
+# what we make anew, and what is for us alone
+_OURS = frozenset({"Host", "Expect", "Content-Length", "X-Request-Id", "X-Forwarded-For"})
+_NOT_FOR_FUNCTIONS = _HOP_BY_HOP | _OURS
+_WITH_TOKEN = _NOT_FOR_FUNCTIONS | {"Authorization"}
+_NOT_FOR_CLIENTS = _HOP_BY_HOP | {"Content-Length", "X-Request-Id"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+# unique is enough for our own: nobody is admitted for knowing one
+_OURS_BEGIN = secrets.token_hex(8)
+_number = itertools.count(1)
 
 
-def function_id(request: HTTPServerRequest) -> str:
+def function_id(request: Request) -> str:
     """The id of the function that is called."""
-    return request.path[len(PREFIX) :].partition("/")[0]
+    return path(request)[len(PREFIX) :].partition("/")[0]
 
 
-def target(request: HTTPServerRequest) -> str:
+def path(request: Request) -> str:
+    """The request's path, without the query."""
+    return request.target.partition("?")[0]
+
+
+@lru_cache(RECENT)
+def named(request: Request) -> str:
+    """Method and path, for the log."""
+    return f"{request.method} {path(request)[:200]}"
+
+
+def target(request: Request) -> str:
     """The request's target as the function sees it: what follows the id."""
-    path, mark, query = str(request.uri).partition("?")
+    path, mark, query = request.target.partition("?")
     return "/" + path[len(PREFIX) :].partition("/")[2] + mark + query
 
 
-def request_id(request: HTTPServerRequest) -> str:
+def request_id(request: Request) -> str:
     """The client's own id for the request, or a new one."""
     given = request.headers.get("X-Request-Id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    if given and _REQUEST_ID.fullmatch(given):
+        return given
+    return f"{_OURS_BEGIN}{next(_number):016x}"
 
 
-def sends_body(request: HTTPServerRequest) -> bool:
-    """Whether a body comes after the head."""
-    headers = request.headers
-    return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+@lru_cache(RECENT)
+def request_head(request: Request, netloc: str, remote_ip: str, token_is_ours: bool) -> bytes:
+    """The request's head for the function at `netloc`, up to the id that `id_line` ends it with.
 
-
-def request_head(
-    request: HTTPServerRequest, there: Address, id_: str, token_is_ours: bool
-) -> bytes:
-    """The request's head for the function at `there`; its body is framed as the client's is.
-
-    A token that is the dispatcher's does not go on to functions.
+    Its body is framed as the client's is. A token that is the dispatcher's does not go on.
     """
-    given = request.headers
-    headers = _passed_on(given, _REMADE)
-    if token_is_ours:
-        headers.pop("Authorization", None)
-    if "Content-Length" in given:
-        headers["Content-Length"] = given["Content-Length"]
-    elif sends_body(request):
-        headers["Transfer-Encoding"] = "chunked"
-    headers["Host"] = netloc(there)
-    _add_origin(headers, request)
-    headers["X-Request-Id"] = id_
-    lines = [f"{request.method} {target(request)} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in headers.get_all()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    headers = request.headers
+    drop = _dropped(_WITH_TOKEN if token_is_ours else _NOT_FOR_FUNCTIONS, headers)
+    before = headers.get("X-Forwarded-For")
+    lines = [f"{request.method} {target(request)} HTTP/1.1", f"Host: {netloc}"]
+    lines += [f"{name}: {value}" for name, value in request.fields if name not in drop]
+    if request.length is None:
+        lines.append("Transfer-Encoding: chunked")
+    elif request.length or "Content-Length" in headers:
+        lines.append(f"Content-Length: {request.length}")
+    # who asked, and for what; a proxy in front of us knows better than we do
+    lines.append(f"X-Forwarded-For: {before + ', ' if before else ''}{remote_ip}")
+    if "X-Forwarded-Host" not in headers:
+        lines.append(f"X-Forwarded-Host: {headers.get('Host', '')}")
+    if "X-Forwarded-Proto" not in headers:
+        lines.append("X-Forwarded-Proto: http")
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
 
-def _add_origin(headers: HTTPHeaders, request: HTTPServerRequest) -> None:
-    """Say who asked, and for what; a proxy in front of us knows better than we do."""
-    before = headers.get_list("X-Forwarded-For")
-    headers["X-Forwarded-For"] = ", ".join([*before, str(request.remote_ip)])
-    headers.setdefault("X-Forwarded-Host", request.headers.get("Host", ""))
-    headers.setdefault("X-Forwarded-Proto", request.protocol)
-
-
-def answer_headers(head: Head, id_: str) -> HTTPHeaders:
-    """The answer's headers for the client."""
-    headers = _passed_on(head.headers, frozenset({"Content-Length"}))
+@lru_cache(RECENT)
+def answer_head(head: Head, more: str) -> bytes:
+    """The answer's head for the client, up to the id that `id_line` ends it with; `more` are lines
+    that say how its body is framed."""
+    drop = _dropped(_NOT_FOR_CLIENTS, head.headers)
+    lines = [f"HTTP/1.1 {head.status} {head.reason}"]
+    lines += [f"{name}: {value}" for name, value in head.fields if name not in drop]
     if head.length is not None and head.status != 204:
-        headers["Content-Length"] = str(head.length)
-    headers["X-Request-Id"] = id_
-    return headers
+        lines.append(f"Content-Length: {head.length}")
+    return ("\r\n".join(lines) + "\r\n" + more).encode("latin-1")
 
 
-def _passed_on(headers: HTTPHeaders, but: frozenset[str]) -> HTTPHeaders:
-    """The headers that are for the other end, without those of `but`."""
-    named = {name.strip().title() for name in headers.get("Connection", "").split(",")}
-    passed = HTTPHeaders()
-    for name, value in headers.get_all():
-        if name not in _HOP_BY_HOP and name not in named and name not in but:
-            passed.add(name, value)
-    return passed
+def id_line(id_: str) -> bytes:
+    """The last line of a head, and the blank one that ends it."""
+    return f"X-Request-Id: {id_}\r\n\r\n".encode()
 
 
-def netloc(there: Address) -> str:
-    """Host and port as a URL has them."""
-    host, port = there
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _dropped(always: frozenset[str], headers: Mapping[str, str]) -> frozenset[str]:
+    """The headers not to be passed on: those dropped always, and those for the neighbour only."""
+    if "Connection" not in headers:
+        return always
+    return always | {name.strip().title() for name in headers["Connection"].split(",")}

@@ -42,7 +42,11 @@ class Gen(Base):
     async def post(self) -> None:
         wanted = options.from_query(self.query())
         kind = self.request.headers.get("Content-Type", "")
-        body = await asyncio.to_thread(forms.source_of, kind, self.content())
+        body = self.content()
+        if kind.strip().lower().startswith(forms.KIND):
+            body = await asyncio.to_thread(forms.source_of, kind, body)
+        else:
+            body = forms.source_of(kind, body)
         try:
             self.new_id = await self.functions.register(body, wanted, self.received)
         except BadRequest as error:

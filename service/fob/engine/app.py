@@ -1,7 +1,7 @@
 """An app while the engine runs: what is wanted, its tasks, and why it may have to wait."""
 
+import socket
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,12 +47,14 @@ class App:
     def __init__(self, record: AppRecord) -> None:
         self.definition = record.definition
         self.version = record.version
-        self.failures: deque[dict[str, Any]] = deque(record.failures, maxlen=FAILURES_KEPT)
+        self.failures = record.failures  # oldest first
         self.held = record.held  # no other try: the last failure would only repeat itself
         self.tasks: dict[str, Task] = {}  # all that have not ended
         self.backoff = Backoff()
         self.waiting: Waiting | None = None
-        self.ports_before: deque[tuple[int, ...]] = deque()  # of tasks that an earlier engine ran
+        # of tasks that are to be replaced: ports, and sockets with all who wait there
+        self.ports_before: list[tuple[int, ...]] = []
+        self.listeners: list[socket.socket] = []
 
     @property
     def id(self) -> str:
@@ -70,6 +72,17 @@ class App:
         self.version = version
         self.held = False
         self.backoff = Backoff()
+        self.close_listeners()
+
+    def close_listeners(self) -> None:
+        """No task will take them: who waits there is sent away."""
+        while self.listeners:
+            self.listeners.pop().close()
+
+    def failed(self, failure: dict[str, Any]) -> None:
+        """Remember a failure of one of its tasks, and the last few before it."""
+        self.failures.append(failure)
+        del self.failures[:-FAILURES_KEPT]
 
     def current(self) -> list[Task]:
         """Tasks that live and run the wanted configuration."""
@@ -89,8 +102,15 @@ class App:
         return max(0, self.instances - len(self.current()))
 
     def settled(self) -> bool:
-        """True when exactly the wanted tasks are there, and run."""
-        return len(self.tasks) == self.instances == len(self.running())
+        """True when exactly the wanted tasks are there and run, and those that are new are fit."""
+        if not len(self.tasks) == self.instances == len(self.running()):
+            return False
+        new = [task for task in self.tasks.values() if task.record.version == self.version]
+        return not self.outdated() and all(task.fit for task in new)
+
+    def placed(self) -> int:
+        """How many tasks of the wanted configuration are there, with those that are stopping."""
+        return sum(not self._outdated(task) for task in self.tasks.values())
 
     def _outdated(self, task: Task) -> bool:
         changed: str = self.definition["versionInfo"]["lastConfigChangeAt"]

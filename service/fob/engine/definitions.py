@@ -5,9 +5,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from fob.engine import checks, constraints, fetching, pieces, rolling
+from fob.engine.docker.wanted import faults as container_faults
+from fob.engine.docker.wanted import image_of
+from fob.engine.docker.wanted import settled as settled_container
 from fob.engine.refusals import invalid
 
-Definition = dict[str, Any]  # Marathon's wire names, complete with defaults
+# Marathon's wire names, complete with defaults; in `env`, long values are in pieces
+Definition = dict[str, Any]
 Faults = list[dict[str, Any]]
 
 # Marathon 1.5's own defaults; what is absent here is absent from the answers
@@ -31,6 +36,7 @@ DEFAULTS: Definition = {
     "mem": 128,
     "networks": [{"mode": "host"}],
     "portDefinitions": [{"port": 0, "protocol": "tcp", "labels": {}}],
+    "readinessChecks": [],
     "requirePorts": False,
     "upgradeStrategy": {"minimumHealthCapacity": 1, "maximumOverCapacity": 1},
     "user": None,
@@ -48,9 +54,35 @@ def activated(definition: Definition) -> bool:
     return ACTIVATION_LABEL in definition["labels"]
 
 
+def on_demand(definition: Definition) -> bool:
+    """True for an app whose tasks run while they are called, and else are their socket only."""
+    wanted = definition["labels"].get(ACTIVATION_LABEL) == "on-demand"
+    return wanted and bool(definition["portDefinitions"]) and not image_of(definition)
+
+
+def command_of(definition: Definition) -> list[str]:
+    """The command line of each of the app's tasks."""
+    if definition["cmd"] is not None:
+        return ["/bin/sh", "-c", definition["cmd"]]
+    arguments: list[str] = definition["args"] or []
+    return arguments
+
+
 def absolute(app_id: str) -> str:
     """`app_id` with one leading slash, none doubled, none trailing."""
     return "/" + "/".join(part for part in app_id.split("/") if part)
+
+
+def resolved(path: str, group_id: str) -> str:
+    """`path` as an absolute id: one that does not begin with a slash is relative to the group, and
+    `..` is the group above."""
+    parts: list[str] = []
+    for part in [*([] if path.startswith("/") else group_id.split("/")), *path.split("/")]:
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
 
 
 def complete(body: Any, app_id: str | None = None) -> Definition:
@@ -60,26 +92,36 @@ def complete(body: Any, app_id: str | None = None) -> Definition:
     Raises `Refusal` 422 naming every fault.
     """
     if not isinstance(body, dict):
-        raise invalid([_fault("/", "error.expected.jsobject")])
+        raise invalid([fault("/", "error.expected.jsobject")])
     given = {key: value for key, value in body.items() if value is not None}
-    definition = {key: given.get(key, default) for key, default in DEFAULTS.items()}
+    definition: Definition = {key: given.get(key, default) for key, default in DEFAULTS.items()}
     definition |= {key: given[key] for key in OPTIONAL if key in given}
     if "ports" in given and "portDefinitions" not in given:
         definition["portDefinitions"] = _from_ports(given["ports"])
+    if "uris" in given and "fetch" not in given:
+        definition["fetch"] = fetching.from_uris(given["uris"])
     definition["id"] = app_id or given.get("id")
     faults = _faults(definition)
     if faults:
         raise invalid(faults)
     definition["id"] = absolute(str(definition["id"]))
-    return definition
+    group_id = definition["id"].rpartition("/")[0]
+    definition["dependencies"] = [resolved(id_, group_id) for id_ in definition["dependencies"]]
+    definition["env"] = pieces.folded(definition["env"])
+    definition |= settled_container(definition)
+    definition |= checks.settled(definition) | fetching.settled(definition)
+    return definition | rolling.settled(definition)
 
 
 def merge(old: Definition, change: Any, app_id: str) -> Definition:
     """`old` with the keys of `change` put in its place (PUT and PATCH merge at the top level)."""
     if not isinstance(change, dict):
-        raise invalid([_fault("/", "error.expected.jsobject")])
+        raise invalid([fault("/", "error.expected.jsobject")])
     change = {key: value for key, value in change.items() if key not in ("id", "version")}
-    kept = dict(old)
+    kept = old | {"env": pieces.unfolded(old["env"])}
+    for older, newer in (("uris", "fetch"), ("ports", "portDefinitions")):
+        if older in change and newer not in change:
+            del kept[newer]
     if "cmd" in change and change["cmd"] is not None:
         kept["args"] = None
     if "args" in change and change["args"] is not None:
@@ -87,7 +129,7 @@ def merge(old: Definition, change: Any, app_id: str) -> Definition:
     return complete(kept | change, app_id)
 
 
-def _fault(path: str, *errors: str) -> dict[str, Any]:
+def fault(path: str, *errors: str) -> dict[str, Any]:
     return {"path": path, "errors": list(errors)}
 
 
@@ -101,7 +143,7 @@ def _faults(definition: Definition) -> Faults:
     faults: Faults = []
     for key, check in _CHECKS.items():
         if key in definition and (error := check(definition[key])):
-            faults.append(_fault(f"/{key}", error))
+            faults.append(fault(f"/{key}", error))
     if not faults:
         faults = _faults_between(definition)
     return faults
@@ -112,22 +154,24 @@ def _faults_between(definition: Definition) -> Faults:
     faults: Faults = []
     ways = [key for key in ("cmd", "args") if definition[key] is not None]
     if len(ways) == 2 or (not ways and not definition["container"]):
-        faults.append(_fault("/", "AppDefinition must either contain one of 'cmd' or 'args', "
+        faults.append(fault("/", "AppDefinition must either contain one of 'cmd' or 'args', "
                                   "and/or a 'container'."))  # fmt: skip
     user = definition["user"]
     if user is not None and user != getpass.getuser():
-        faults.append(_fault("/user", f"this engine runs tasks as {getpass.getuser()} only"))
-    if definition["fetch"]:
-        faults.append(_fault("/fetch", "this engine does not fetch yet; put the files in place"))
-    return faults
+        faults.append(fault("/user", f"this engine runs tasks as {getpass.getuser()} only"))
+    faults += container_faults(definition)
+    if not faults:  # whose ports they speak of
+        faults += checks.faults(definition)
+    faults += [*constraints.faults(definition), *fetching.faults(definition)]
+    return [*faults, *rolling.faults(definition)]
 
 
-def _number(minimum: float, above: bool = False) -> Callable[[Any], str | None]:
+def _number(minimum: float) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "error.expected.jsnumber"
-        if not (value > minimum if above else value >= minimum) or value == float("inf"):
-            return f"must be {'greater than' if above else 'at least'} {minimum:g}"
+        if not minimum <= value < float("inf"):
+            return f"got {float(value)}, expected {float(minimum)} or more"
         return None
 
     return check
@@ -136,7 +180,7 @@ def _number(minimum: float, above: bool = False) -> Callable[[Any], str | None]:
 def _whole(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return "error.expected.jsnumber"
-    return None if value >= 0 else "must be at least 0"
+    return None if value >= 0 else f"got {value}, expected 0 or more"
 
 
 def _string(value: Any) -> str | None:
@@ -168,14 +212,19 @@ def _strings(value: Any) -> str | None:
 
 def _roles(value: Any) -> str | None:
     if not isinstance(value, list) or not value or not all(isinstance(r, str) for r in value):
-        return "must be a list of roles that is not empty"
+        return "must not be empty" if value == [] else "error.expected.jsarray of strings"
     return None
 
 
 def _app_id(value: Any) -> str | None:
     if not isinstance(value, str) or not value.strip("/"):
         return "error.path.missing" if value is None else "must be a path of names"
-    parts = [part for part in value.split("/") if part]
+    return path_error(value)
+
+
+def path_error(path: str) -> str | None:
+    """What is wrong with the id of an app or a group; None when nothing is."""
+    parts = [part for part in path.split("/") if part]
     if not all(_SEGMENT.fullmatch(part) for part in parts) or parts[-1] in _RESERVED_SEGMENTS:
         return (
             "must fully match regular expression "
@@ -197,12 +246,12 @@ def _port_definitions(value: Any) -> str | None:
     for port in value:
         number = port.get("port", 0) if isinstance(port, dict) else None
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 65535:
-            return "port must be 0 to 65535"
+            return f"got {number}, expected between 0 and 65535"
         name = port.get("name")
         if name is not None and not (isinstance(name, str) and _PORT_NAME.fullmatch(name)):
             return "port name must match ^[a-z][-a-z0-9]*[a-z0-9]$"
     numbers = [port.get("port", 0) for port in value if port.get("port", 0)]
-    return "ports must be unique" if len(set(numbers)) < len(numbers) else None
+    return "Ports must be unique." if len(set(numbers)) < len(numbers) else None
 
 
 def _dictionaries(value: Any) -> str | None:
@@ -220,7 +269,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "constraints": _list,
     "container": _object,
     "cpus": _number(0),
-    "dependencies": _list,
+    "dependencies": _arguments,
     "disk": _number(0),
     "env": _strings,
     "executor": _string,
@@ -232,6 +281,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "mem": _number(0),
     "networks": _list,
     "portDefinitions": _port_definitions,
+    "readinessChecks": _dictionaries,
     "requirePorts": _truth,
     "upgradeStrategy": _object,
     "user": _string,

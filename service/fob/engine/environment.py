@@ -1,10 +1,13 @@
 """What a task finds in its environment: Marathon's variables, and nothing of the engine's own."""
 
+import functools
 import os
 import sys
 from pathlib import Path
 
-from fob.engine.definitions import Definition
+from fob.engine import pieces
+from fob.engine.definitions import Definition, on_demand
+from fob.engine.docker.wanted import SANDBOX, image_of, ports_of
 from fob.engine.store import TaskRecord
 
 LANG = "C.UTF-8"
@@ -15,17 +18,23 @@ LABELS_LIMIT = 512  # characters of a label's value that Marathon puts into the 
 def for_task(
     record: TaskRecord, definition: Definition, host: str, sandbox: Path
 ) -> dict[str, str]:
-    """The whole environment of a task; the app's `env` wins over all of it."""
-    own: dict[str, str] = definition["env"]
+    """The whole environment of a task; the app's `env` wins over all of it. A container has what
+    its image sets, too."""
+    own = pieces.unfolded(definition["env"])
+    image = image_of(definition)
+    place = {"MARATHON_APP_DOCKER_IMAGE": image} if image else _machine(sandbox)
+    working_folder = SANDBOX if image else str(sandbox)
     return (
-        _machine(sandbox)
+        place
         | _ports(record, definition)
         | _app(record, definition)
-        | {"HOST": host, "MESOS_TASK_ID": record.id, "MESOS_SANDBOX": str(sandbox)}
+        | {"HOST": host, "MESOS_TASK_ID": record.id, "MESOS_SANDBOX": working_folder}
+        | _rest(definition)
         | own
     )
 
 
+@functools.cache
 def python() -> str:
     """The interpreter that runs the engine, and its tasks."""
     # not the virtual environment's link, and no version manager's shim, which costs 40-100 ms
@@ -47,12 +56,18 @@ def _ports(record: TaskRecord, definition: Definition) -> dict[str, str]:
     variables = {f"PORT{index}": port for index, port in enumerate(ports)}
     if ports:
         variables |= {"PORT": ports[0], "PORTS": ",".join(ports)}
-    for port, asked in zip(ports, definition["portDefinitions"], strict=True):
-        if asked.get("port"):
-            variables[f"PORT_{asked['port']}"] = port
-        if asked.get("name"):
-            variables[f"PORT_{_shouted(asked['name'])}"] = port
+    for port, asked in zip(ports, ports_of(definition), strict=True):
+        if asked.known_as:
+            variables[f"PORT_{asked.known_as}"] = port
+        if asked.name:
+            variables[f"PORT_{_shouted(asked.name)}"] = port
     return variables
+
+
+def _rest(definition: Definition) -> dict[str, str]:
+    """When to go to rest, for a task that does."""
+    seconds = definition["labels"].get("FOB_KEEP_ALIVE")
+    return {"FOB_KEEP_ALIVE": seconds} if seconds and on_demand(definition) else {}
 
 
 def _app(record: TaskRecord, definition: Definition) -> dict[str, str]:

@@ -27,8 +27,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fob.engine import installer
+from fob.engine.commands import Say
 from fob.engine.definitions import Definition
-from fob.engine.installer import Installer, InstallFailed, Say
+from fob.engine.installer import Installer, InstallFailed
+from fob.engine.pieces import Long
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +63,12 @@ class Needs:
 
 def needs_of(definition: Definition) -> Needs | None:
     """The needs of an app, from its env FOB_REQUIREMENTS (one a line) and FOB_REQUIRES_PYTHON."""
-    env: dict[str, str] = definition.get("env", {})
+    env: dict[str, str | Long] = definition.get("env", {})
     if "FOB_REQUIREMENTS" not in env or "FOB_SITE_PACKAGES" in env:
         return None
-    lines = (line.strip() for line in env["FOB_REQUIREMENTS"].splitlines())
+    lines = (line.strip() for line in str(env["FOB_REQUIREMENTS"]).splitlines())
     requirements = tuple(sorted({line for line in lines if line}))
-    return Needs(requirements, env.get("FOB_REQUIRES_PYTHON", ""))
+    return Needs(requirements, str(env.get("FOB_REQUIRES_PYTHON", "")))
 
 
 @dataclass

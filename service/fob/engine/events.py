@@ -1,13 +1,14 @@
 """Marathon's event stream: what happened, numbered, with the recent past kept for replay."""
 
 import asyncio
+import functools
 import itertools
-import json
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from fob.engine.pieces import to_json
 from fob.timeline import utc_now
 
 KEPT = 2000  # events a reader that lost its connection can still ask for
@@ -18,11 +19,28 @@ BACKLOG = 2000  # events a slow reader may be behind before it is disconnected
 class Event:
     id: int
     type: str
-    frame: bytes  # as it goes over the wire (server-sent events, W3C)
+    data: dict[str, Any]
+
+    @functools.cached_property
+    def frame(self) -> bytes:
+        """As it goes over the wire (server-sent events, W3C); most never do."""
+        return self._framed(self.data)
+
+    @functools.cached_property
+    def light(self) -> bytes:
+        """The same without the groups before and after, where it tells of a plan."""
+        if "plan" not in self.data:
+            return self.frame
+        plan = {k: v for k, v in self.data["plan"].items() if k not in ("original", "target")}
+        return self._framed(self.data | {"plan": plan})
+
+    def _framed(self, data: dict[str, Any]) -> bytes:
+        text = to_json(data)
+        return f"id: {self.id}\r\nevent: {self.type}\r\ndata: {text}\r\n\r\n".encode()
 
 
 class Stream:
-    """One reader's queue of events; iterate until `None`, which says: too slow, goodbye."""
+    """One reader's queue of events, until `None`, which says: too slow, goodbye."""
 
     def __init__(self, types: frozenset[str]) -> None:
         self._types = types
@@ -42,6 +60,10 @@ class Stream:
     async def next(self) -> Event | None:
         return await self._queue.get()
 
+    def waiting(self) -> list[Event | None]:
+        """What `next` would give without waiting."""
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+
 
 class Events:
     """Everyone who publishes has one of these; every reader has a `Stream` of it."""
@@ -52,9 +74,9 @@ class Events:
         self._streams: set[Stream] = set()
 
     def publish(self, type_: str, **payload: Any) -> None:
-        id_ = next(self._ids)
-        data = json.dumps({"eventType": type_, "timestamp": utc_now(), **payload})
-        event = Event(id_, type_, f"id: {id_}\r\nevent: {type_}\r\ndata: {data}\r\n\r\n".encode())
+        """Tell those who listen; `payload` is not to be changed afterwards."""
+        data = {"eventType": type_, "timestamp": utc_now(), **payload}
+        event = Event(next(self._ids), type_, data)
         self._recent.append(event)
         for stream in self._streams:
             stream.offer(event)

@@ -6,6 +6,8 @@
     <task id>/timeline            fob.timeline's lines
     <task id>/pipes/              named pipes for its stdout, stderr and marks
 
+Sandbox and pipes are there while it has a process.
+
 The pipes have names so that a task outlives its engine: it holds them open for reading and writing,
 so its writes never fail while nobody reads, and the next engine opens them again.
 """
@@ -19,10 +21,12 @@ from pathlib import Path
 from fob import timeline
 
 OUTPUT_LIMIT_BYTES = 2**20  # of a file of output before it is rotated; one older is kept
+TIMELINE_LIMIT_BYTES = 2**13  # which whoever asks gets whole
+TAIL_BYTES = 4096  # of standard error, in the reason of a failure
 CHUNK_BYTES = 2**16
 PIPES = ("stdout", "stderr", "marks")
 ENDED_KEPT = 3  # folders of ended tasks kept for each app, for their logs
-READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline"})
+READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline", "timeline.1"})
 
 
 class TaskFolder:
@@ -41,7 +45,7 @@ class TaskFolder:
     def pipe(self, name: str) -> Path:
         return self.path / "pipes" / name
 
-    def append(self, name: str, data: bytes) -> None:
+    def append(self, name: str, data: bytes, limit: int = OUTPUT_LIMIT_BYTES) -> None:
         """Add `data` to the file `name`, rotating it first when it has grown too large.
 
         A full disk loses the data: a task must not stop because its output cannot be kept.
@@ -49,7 +53,7 @@ class TaskFolder:
         path = self.path / name
         try:
             with path.open("ab") as file:
-                if file.tell() + len(data) <= OUTPUT_LIMIT_BYTES or not file.tell():
+                if file.tell() + len(data) <= limit or not file.tell():
                     file.write(data)
                     return
             path.rename(path.with_name(name + ".1"))
@@ -58,7 +62,7 @@ class TaskFolder:
             return
 
     def mark(self, mark: timeline.Mark) -> None:
-        self.append("timeline", mark.line().encode())
+        self.append("timeline", mark.line().encode(), TIMELINE_LIMIT_BYTES)
 
     def tail(self, name: str, limit: int) -> str:
         """The last `limit` bytes of the file `name` as text, whole lines where possible."""
@@ -70,6 +74,11 @@ class TaskFolder:
         except OSError:
             return ""
         return text.split("\n", 1)[-1] if size > limit else text
+
+    def why(self, reason: str) -> str:
+        """`reason` with the end of standard error, for who asks why the task failed."""
+        tail = self.tail("stderr", TAIL_BYTES)
+        return f"{reason}\n{tail}".rstrip() if tail else reason
 
     def clean(self) -> None:
         """Remove what only a living task needs; its output and timeline stay."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-import binascii
+import functools
 import os
 import zlib
 from collections.abc import Coroutine
@@ -12,6 +12,7 @@ from typing import Any
 
 from fob.engine import environment
 from fob.engine.launchers import Launch, OnExit, ProcessLauncher, Running
+from fob.engine.packing import Unpacker
 from fob.engine.spares import Spares
 
 # A task with this command line can be forked: its program is the first half of FOB_FUNCTION, and
@@ -25,7 +26,6 @@ COMMAND = (
 LOADING = ("LD_", "LC_", "GLIBC_", "MALLOC_")
 PROGRAMS = 4  # zygotes at once
 MESSAGE_BYTES = 128 * 1024  # above this a task is executed
-UNPACKED_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Forkable:
     descriptors: tuple[int, ...]
 
 
-def forkable(launch: Launch) -> Forkable | None:
+def forkable(launch: Launch, unpacker: Unpacker) -> Forkable | None:
     """`launch` for a zygote; None when it has to be executed."""
     if launch.command != ["/bin/sh", "-c", COMMAND] or not _starts_alike(launch.environment):
         return None
     numbers = {name: str(number) for number, name in enumerate(launch.passed, 3)}
     try:
-        program, given = _unpacked(launch.environment["FOB_FUNCTION"])
+        program, given = unpacker.unpack(launch.environment["FOB_FUNCTION"])
         block = _block(launch.environment | numbers)
     except (KeyError, ValueError, zlib.error):
         return None
@@ -60,18 +60,9 @@ def _starts_alike(variables: dict[str, str]) -> bool:
     return alike and not any(name.startswith(LOADING) for name in variables)
 
 
+@functools.cache
 def _zygote_variables() -> dict[str, str]:
     return {"PATH": environment.python_path(), "LANG": environment.LANG}
-
-
-def _unpacked(value: str) -> tuple[bytes, bytes]:
-    """Program and what it is given; ValueError when the value does not hold them whole."""
-    unpacker = zlib.decompressobj()
-    unpacked = unpacker.decompress(binascii.a2b_base64(value), UNPACKED_BYTES)
-    program, nul, given = unpacked.partition(b"\0")
-    if not nul or not unpacker.eof:
-        raise ValueError("not a program and what it is given")
-    return program, given
 
 
 def _block(variables: dict[str, str]) -> bytes:
@@ -95,11 +86,12 @@ class ZygoteLauncher:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process = ProcessLauncher()
+        self._unpacker = Unpacker()
         self._spares: dict[bytes, Spares] = {}  # by program, the one used last at the end
         self._closing: set[asyncio.Task[None]] = set()
 
     def start(self, launch: Launch, on_exit: OnExit) -> Running:
-        wanted = forkable(launch)
+        wanted = forkable(launch, self._unpacker)
         if wanted is not None:
             spares = self._spares_of(wanted.program)
             forked = spares.start(wanted.message, wanted.descriptors, on_exit)

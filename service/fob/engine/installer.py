@@ -8,26 +8,17 @@ import shutil
 import signal
 import site
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fob.engine import environment
-from fob.engine.launchers import (
-    Exit,
-    Launch,
-    LaunchFailed,
-    ProcessLauncher,
-    find_by_environment,
-)
+from fob.engine.commands import Say, running
+from fob.engine.launchers import Exit, LaunchFailed, find_by_environment
 
-CHUNK_BYTES = 2**16
 SIZE_CHECK_SECONDS = 1.0  # nothing tells that a folder has grown
 MARK = "FOB_BUILDING"  # in an installer's environment: the folder it fills
 TEMPORARY = ".tmp"  # in that folder; the caller removes it
-
-Say = Callable[[bytes], None]
 
 
 class InstallFailed(Exception):
@@ -62,8 +53,11 @@ class Installer:
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
         }
-        async with _running(command, variables, temporary, say) as ended:
-            await self._watch(ended, target)
+        try:
+            async with running(command, variables, temporary, say) as ended:
+                await self._watch(ended, target)
+        except LaunchFailed as error:
+            raise InstallFailed(str(error)) from error
         how = ended.result()
         if how.code != 0:
             raise InstallFailed(f"{_name(command)} {how}")
@@ -111,51 +105,6 @@ def size_bytes(folder: Path) -> int:
             except FileNotFoundError:
                 continue
     return size
-
-
-@asynccontextmanager
-async def _running(
-    command: list[str], variables: dict[str, str], folder: Path, say: Say
-) -> AsyncIterator["asyncio.Future[Exit]"]:
-    """Run the command; how it ends is the future. It has ended when the context does."""
-    ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-    with _output(say) as fd:
-        launch = Launch("", command, variables, folder, stdout=fd, stderr=fd)
-        try:
-            process = ProcessLauncher().start(launch, ended.set_result)
-        except LaunchFailed as error:
-            raise InstallFailed(str(error)) from error
-        try:
-            yield ended
-        finally:
-            process.stop(signal.SIGKILL)
-            await asyncio.wait({ended})
-
-
-@contextmanager
-def _output(say: Say) -> Iterator[int]:
-    """A descriptor; what is written to it goes to `say`."""
-    loop = asyncio.get_running_loop()
-    ours, theirs = os.pipe()
-    os.set_blocking(ours, False)
-    loop.add_reader(ours, _pass_on, ours, say)
-    try:
-        yield theirs
-    finally:
-        while _pass_on(ours, say):
-            pass
-        loop.remove_reader(ours)
-        os.close(ours)
-        os.close(theirs)
-
-
-def _pass_on(fd: int, say: Say) -> bool:
-    """Take one chunk; False when there is none now."""
-    try:
-        say(os.read(fd, CHUNK_BYTES))
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _python_with_pip() -> str:

@@ -4,13 +4,15 @@ import asyncio
 import functools
 import os
 import signal
+import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from fob import timeline
+from fob.engine.docker.wanted import Container
 
 
 class LaunchFailed(Exception):
@@ -24,6 +26,9 @@ class Launch:
     `stdout` and `stderr` are descriptors to write to. `passed` are descriptors it inherits, by the
     variable that tells it the number. All of them stay the caller's to close. `launcher` names the
     one that its app asks for, if it does.
+
+    With a `container` it is that which is started, with its ports, `held` until then, which become
+    the launcher's to close; the `sandbox` lies in the task's folder, with its pipes (see files.py).
     """
 
     task_id: str
@@ -34,17 +39,22 @@ class Launch:
     stderr: int
     passed: Mapping[str, int] = field(default_factory=dict)
     launcher: str = ""
+    container: Container | None = None
+    held: tuple[socket.socket, ...] = ()
 
 
 @dataclass(frozen=True)
 class Exit:
     """How a process ended: an exit `code`, or the number of a `signal`, or neither when it was not
-    our child and nobody can know."""
+    our child and nobody can know. A `reason` says more than these do."""
 
     code: int | None = None
     signal: int | None = None
+    reason: str = ""
 
     def __str__(self) -> str:
+        if self.reason:
+            return self.reason
         if self.signal is not None:
             return f"was killed by {_signal_name(self.signal)}"
         if self.code is not None:
@@ -92,20 +102,28 @@ class Launcher(Protocol):
 
 
 class ChosenLauncher:
-    """For each task the launcher that its app names, if it names one of these, or the `default`."""
+    """For each task the launcher that its app names, if it names one of these, or the `default`;
+    for a container the one for `containers`."""
 
-    def __init__(self, launchers: Mapping[str, Launcher], default: str) -> None:
+    def __init__(
+        self, launchers: Mapping[str, Launcher], default: str, containers: Launcher
+    ) -> None:
         self._launchers = launchers
         self._default = launchers[default]
+        self._containers = containers
 
     def start(self, launch: Launch, on_exit: OnExit) -> Running:
+        if launch.container:
+            return self._containers.start(launch, on_exit)
         return self._launchers.get(launch.launcher, self._default).start(launch, on_exit)
 
     def adopt(self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit) -> Running | None:
-        return self._default.adopt(task_id, handle, on_exit)
+        contained = handle is not None and "container" in handle
+        launcher = self._containers if contained else self._default
+        return launcher.adopt(task_id, handle, on_exit)
 
     async def close(self) -> None:
-        for launcher in self._launchers.values():
+        for launcher in (*self._launchers.values(), self._containers):
             await launcher.close()
 
 
@@ -198,9 +216,14 @@ def identity(pid: int) -> dict[str, Any]:
 
 def find_by_environment(name: str, value: str) -> int | None:
     """The session leader that was started with `name=value` in its environment."""
+    return next(leaders_with(name, value), None)
+
+
+def leaders_with(name: str, value: str) -> Iterator[int]:
+    """Every session leader that was started with `name=value` in its environment."""
     wanted = f"{name}={value}".encode()
     pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    return next((pid for pid in pids if wanted in _leader_environment(pid)), None)
+    return (pid for pid in pids if wanted in _leader_environment(pid))
 
 
 def _leader_environment(pid: int) -> list[bytes]:

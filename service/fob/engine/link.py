@@ -4,7 +4,6 @@ An engine that runs holds `<home>/engine/lock`; `engine.json` beside it says whe
 """
 
 import asyncio
-import fcntl
 import json
 import os
 import signal
@@ -16,8 +15,10 @@ from pathlib import Path
 import fob
 from fob import config
 from fob.config import Settings
-from fob.errors import FobError, StorageFailed
+from fob.errors import FobError
+from fob.held import is_held
 
+LOCK = "lock"  # in the engine's folder
 START_SECONDS = 20.0
 STOP_SECONDS = 30.0
 
@@ -40,8 +41,7 @@ async def ensure(settings: Settings) -> Link:
     come up, with the last lines of its log.
     """
     folder = settings.home_folder / "engine"
-    _make(folder)
-    if not _held(folder):
+    if not is_held(folder / LOCK):
         await _start(settings, folder)
     return await _found(folder)
 
@@ -49,7 +49,7 @@ async def ensure(settings: Settings) -> Link:
 async def find(settings: Settings) -> Link | None:
     """The engine that runs for `settings.home`; None when none does."""
     folder = settings.home_folder / "engine"
-    return await _found(folder) if folder.exists() and _held(folder) else None
+    return await _found(folder) if folder.exists() and is_held(folder / LOCK) else None
 
 
 async def ended(link: Link) -> None:
@@ -80,27 +80,6 @@ async def stop(link: Link) -> None:
     except TimeoutError:
         os.kill(link.pid, signal.SIGKILL)
         await ended(link)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise StorageFailed(
-            f"the state folder {folder.parent} cannot be written: {error.strerror}; set FOB_HOME"
-        ) from error
-
-
-def _held(folder: Path) -> bool:
-    """True when an engine runs for this folder."""
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 async def _start(settings: Settings, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The engine's process: takes the state folder, builds the parts, serves until told to stop."""
 
 import asyncio
-import fcntl
+import gc
+import ipaddress
 import json
 import logging
 import os
@@ -19,25 +20,39 @@ from tornado.httpserver import HTTPServer
 from fob import config
 from fob import log as log_setup
 from fob.config import Settings
+from fob.engine import fetching
 from fob.engine.api.base import House
 from fob.engine.api.routes import application
+from fob.engine.changes import Changes
+from fob.engine.commands import Commands
+from fob.engine.constraints import attributes_of
 from fob.engine.deployments import Deployments
+from fob.engine.docker.host import DockerHost
+from fob.engine.docker.images import Images
+from fob.engine.docker.inside import Inside
+from fob.engine.docker.launcher import DockerLauncher
+from fob.engine.docker.policy import Policy
+from fob.engine.doors import Doors
 from fob.engine.environments import Environments
 from fob.engine.events import Events
+from fob.engine.fetching import Fetching
 from fob.engine.files import TaskFolders
 from fob.engine.forked import ZygoteLauncher
 from fob.engine.installer import Installer, Limits
 from fob.engine.launchers import ChosenLauncher, Launcher, ProcessLauncher
+from fob.engine.link import LOCK
 from fob.engine.placement import Placements
+from fob.engine.probes import Probes
+from fob.engine.reports import Reports
 from fob.engine.resources import NoRoom, Resources, bind, promised_cpus, promised_mem
 from fob.engine.staging import Staging
 from fob.engine.store import Store
 from fob.engine.supervisor import Supervisor
-from fob.errors import BadRequest, Conflict, FobError, StorageFailed
+from fob.errors import BadRequest, Conflict, FobError
+from fob.held import held
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"  # the engine starts whatever it is told to: only this machine may tell it
 LAUNCHERS = ("zygote", "process")
 MAX_BODY_BYTES = 4 * 2**20
 
@@ -59,15 +74,18 @@ def run(settings: Settings, managed: bool = False, ready_fd: int | None = None) 
 
 async def _serve(settings: Settings, managed: bool, ready_fd: int | None) -> None:
     folder = settings.home_folder / "engine"
-    with _owned(folder), _bound(folder) as listener:
+    another = f"another engine runs with the state folder {folder}"
+    with held(folder / LOCK, another), _bound(settings, folder) as listener:
         _raise_file_limit()
         token = _token(folder)
         engine = _Engine(settings, folder, listener, token)
         stopping = _stop_event()
         await engine.start()
-        address = f"{HOST}:{listener.getsockname()[1]}"
-        _announce(folder, {"url": f"http://{address}", "token": token, "managed": managed})
-        log.info("Engine ready at http://%s, state in %s", address, folder)
+        url = f"http://{_address(listener)}"
+        _announce(folder, {"url": url, "token": token, "managed": managed})
+        _warn_of_others(settings.engine_host)
+        log.info("Engine ready at %s, state in %s", url, folder)
+        gc.freeze()  # what is there now stays: no collection has to look at it again
         if ready_fd is not None:
             os.write(ready_fd, b"ready\n")
             os.close(ready_fd)
@@ -84,44 +102,63 @@ class _Engine:
         if settings.launcher not in LAUNCHERS:
             known = ", ".join(LAUNCHERS)
             raise BadRequest(f"FOB_LAUNCHER={settings.launcher!r} is not one of: {known}")
+        host = settings.engine_host
         tasks = folder / "tasks"
         tasks.mkdir(exist_ok=True)
         self._store = Store(folder)
         self._events = Events()
         resources = Resources(promised_cpus(settings.cpus), promised_mem(settings.mem))
-        launcher = self._launcher = _launcher(settings.launcher, folder)
+        self._docker = DockerHost(settings.docker_host)
+        policy = Policy(settings.docker_allow, self._docker)
+        attributes = attributes_of(settings.attributes)
+        self._commands = Commands(folder)
+        fetching_ = self._fetching = _fetching(settings, folder, self._commands)
+        self._containers = DockerLauncher(self._docker, self._store.name("agent"), host, folder)
+        launcher = self._launcher = _launcher(settings.launcher, folder, self._containers)
         self._environments = _environments(settings, folder)
+        self._doors = Doors(folder)
+        deployments = Deployments(self._events)
         self._supervisor = Supervisor(
             store=self._store,
             launcher=launcher,
-            staging=Staging(launcher, self._environments),
-            placements=Placements(resources, HOST),
-            events=self._events,
-            deployments=Deployments(self._events),
+            staging=Staging(launcher, fetching_, self._environments, Images(self._docker)),
+            placements=Placements(resources, host, attributes, policy),
+            probes=Probes(host, self._commands, Inside(self._docker)),
+            reports=Reports(self._store, self._events, host, f"{self._store.name('agent')}-S0"),
+            deployments=deployments,
             folders=TaskFolders(tasks),
-            agent_id=f"{self._store.name('agent')}-S0",
+            doors=self._doors,
         )
+        self._docker.on_news = self._supervisor.try_waiting
+        self._changes = Changes(self._supervisor, self._store, deployments, self._events, policy)
         house = House(
             supervisor=self._supervisor,
+            changes=self._changes,
             events=self._events,
             resources=resources,
+            attributes=attributes,
             token=token,
             framework_id=self._store.name("framework"),
-            address=f"{HOST}:{listener.getsockname()[1]}",
+            address=_address(listener),
         )
         self._server = HTTPServer(application(house), max_body_size=MAX_BODY_BYTES)
         listener.setblocking(False)
         self._listener = listener
 
     async def start(self) -> None:
+        self._commands.stop_orphans()
+        self._fetching.clear_leftovers()
         self._environments.clear_leftovers()
         await self._supervisor.recover()
+        self._containers.recovered()
+        self._changes.recover()
         self._server.add_socket(self._listener)
 
     async def stop(self) -> None:
         log.info("Engine stops; every app comes back at the next start")
         self._server.stop()
         await self._supervisor.stop()
+        self._doors.close()
         await self._environments.close()
         await self._launcher.close()
         self._events.close()
@@ -129,12 +166,12 @@ class _Engine:
         self._store.close()
 
 
-def _launcher(default: str, folder: Path) -> Launcher:
+def _launcher(default: str, folder: Path, containers: Launcher) -> Launcher:
     launchers: dict[str, Launcher] = {
         "zygote": ZygoteLauncher(folder),
         "process": ProcessLauncher(),
     }
-    return ChosenLauncher(launchers, default)
+    return ChosenLauncher(launchers, default, containers)
 
 
 def _environments(settings: Settings, folder: Path) -> Environments:
@@ -142,39 +179,56 @@ def _environments(settings: Settings, folder: Path) -> Environments:
     return Environments(folder / "environments", Installer(config.for_installer(), limits))
 
 
-@contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    """Hold the state folder; raises `Conflict` when another engine does."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StorageFailed(
-            f"the state folder {folder} cannot be written: {error.strerror}; set FOB_HOME"
-        ) from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"another engine runs with the state folder {folder}") from None
-        yield
-    finally:
-        os.close(lock)
+def _fetching(settings: Settings, folder: Path, commands: Commands) -> Fetching:
+    limits = fetching.Limits(settings.fetch_seconds, int(settings.fetch_mib * 2**20))
+    return Fetching(folder / "fetched", commands, config.for_installer(), limits)
 
 
 @contextmanager
-def _bound(folder: Path) -> Iterator[socket.socket]:
-    """The API's listening socket, on the port it had last time if that is free."""
+def _bound(settings: Settings, folder: Path) -> Iterator[socket.socket]:
+    """The API's listening socket, where the settings say; else on the port it had last time, if
+    that is free."""
+    host, port = settings.engine_host, settings.engine_port
+    _check_address(host)
     try:
         before = [int(_announced(folder)["url"].rpartition(":")[2])]
     except (OSError, ValueError, KeyError):
         before = []
     try:
-        listener = bind(HOST, 0, before)
+        listener = bind(host, port, before)
     except NoRoom as error:
-        raise Conflict(f"no port is free on {HOST} for the engine") from error
+        raise Conflict(
+            f"The engine cannot listen on {host}: {error.message}. Stop the program that has it, or"
+            " set FOB_ENGINE_PORT to another port (0 picks a free one)"
+        ) from error
     with listener:
         yield listener
+
+
+def _check_address(host: str) -> None:
+    """Raise `BadRequest` unless it is one of this machine's."""
+    with socket.socket() as sock:
+        try:
+            sock.bind((host, 0))
+        except OSError as error:
+            raise BadRequest(
+                f"Cannot listen on {host}: {error.strerror}. Set FOB_ENGINE_HOST to an address that"
+                " this machine has"
+            ) from error
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()
+    return f"{host}:{port}"
+
+
+def _warn_of_others(host: str) -> None:
+    if not ipaddress.ip_address(host).is_loopback:
+        log.warning(
+            "ANYBODY who reaches %s can call the tasks here, and with this engine's token, which"
+            " travels unencrypted, run code: see FOB_ENGINE_HOST",
+            host,
+        )
 
 
 def _announced(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import uuid
 from dataclasses import dataclass, replace
 
 from fob.engine.app import App
+from fob.engine.docker.policy import Policy
+from fob.engine.docker.wanted import ports_of
 from fob.engine.resources import NoRoom, Resources, bind, check_placement
 from fob.engine.states import TaskState
 from fob.engine.store import TaskRecord
@@ -18,26 +20,38 @@ class Placement:
     record: TaskRecord
     sockets: list[socket.socket]
 
-    def hand_over(self) -> socket.socket | None:
-        """The listening socket that the task takes; None when the app wants no port."""
-        return self.sockets[0] if self.sockets else None
+    def listener(self) -> socket.socket | None:
+        """The listening socket that the task takes, now the caller's; None when the app wants no
+        port."""
+        return self.sockets.pop(0) if self.sockets else None
 
-    def close(self, but: socket.socket | None = None) -> None:
+    def hand_over(self) -> tuple[socket.socket, ...]:
+        """All its ports, now the caller's."""
+        handed = tuple(self.sockets)
+        self.sockets.clear()
+        return handed
+
+    def close(self) -> None:
+        """Let go of the other ports: the task binds those itself."""
         for sock in self.sockets:
-            if sock is not but:
-                sock.close()
+            sock.close()
 
 
 class Placements:
     """Gives out places on this machine."""
 
-    def __init__(self, resources: Resources, host: str) -> None:
+    def __init__(
+        self, resources: Resources, host: str, attributes: dict[str, str], policy: Policy
+    ) -> None:
         self.host = host
+        self._machine = {"hostname": host} | attributes
         self._resources = resources
+        self._policy = policy
 
     def take(self, app: App) -> Placement:
         """A place for one more task of `app`. Raises `NoRoom` with nothing taken."""
-        check_placement(app.definition, len(app.tasks))
+        check_placement(app.definition, self._machine, app.placed())
+        self._policy.check(app.definition)
         record = _new_record(app)
         self._resources.take(record.id, app.definition)
         try:
@@ -48,6 +62,14 @@ class Placements:
         ports = tuple(sock.getsockname()[1] for sock in sockets)
         return Placement(replace(record, ports=ports), sockets)
 
+    def wake(self, record: TaskRecord) -> None:
+        """Its share again for a task that has its ports. Raises `NoRoom` with nothing taken."""
+        self._resources.take(record.id, {"cpus": record.cpus, "mem": record.mem})
+
+    def reopen(self, record: TaskRecord) -> socket.socket:
+        """The port of a task that an earlier engine placed. Raises `NoRoom` when it is taken."""
+        return bind(self.host, record.ports[0])
+
     def adopt(self, record: TaskRecord) -> None:
         """Enter a task that an earlier engine placed."""
         self._resources.adopt(record.id, record.cpus, record.mem)
@@ -56,12 +78,11 @@ class Placements:
         self._resources.give_back(task_id)
 
     def _bind(self, app: App) -> list[socket.socket]:
-        before = app.ports_before.popleft() if app.ports_before else ()
-        bound: list[socket.socket] = []
+        before = app.ports_before.pop(0) if app.ports_before else ()
+        bound = [app.listeners.pop(0)] if app.listeners else []
         try:
-            for index, asked in enumerate(app.definition["portDefinitions"]):
-                fixed = asked.get("port", 0) if app.definition["requirePorts"] else 0
-                bound.append(bind(self.host, fixed, before[index : index + 1]))
+            for index, asked in list(enumerate(ports_of(app.definition)))[len(bound) :]:
+                bound.append(bind(self.host, asked.fixed, before[index : index + 1]))
         except NoRoom:
             for sock in bound:
                 sock.close()

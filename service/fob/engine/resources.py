@@ -1,10 +1,12 @@
 """What the machine has to give, and what of it is given."""
 
+import itertools
 import os
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from fob.engine.constraints import unmet
 from fob.engine.definitions import Definition
 
 CPUS_PER_CORE = 32  # a function at rest uses none, so a core is promised many times over
@@ -70,16 +72,15 @@ def _fits(reason: str, unit: str, wanted: float, total: float, used: float) -> N
         raise NoRoom(reason, f"wants {wanted:g} {unit}; {free:.4g} of {total:g} {unit} are free")
 
 
-def check_placement(definition: Definition, running: int) -> None:
-    """Raise `NoRoom` for what one machine cannot offer; `running` tasks of the app are here."""
+def check_placement(definition: Definition, machine: Mapping[str, str], placed: int) -> None:
+    """Raise `NoRoom` for what one machine cannot offer, which has this hostname and these
+    attributes; `placed` tasks of the app are here."""
     roles = definition.get("acceptedResourceRoles")
     if roles and not ROLES.intersection(roles):
         raise NoRoom("UnfulfilledRole", f"wants a role of {roles}; this machine has {set(ROLES)}")
-    if definition["container"]:
-        raise NoRoom("UnfulfilledConstraint", "wants a container; this engine starts processes")
     for constraint in definition["constraints"]:
-        if constraint[:2] == ["hostname", "UNIQUE"] and running:
-            raise NoRoom("UnfulfilledConstraint", "wants a machine of its own for each instance")
+        if why := unmet(constraint, machine, placed):
+            raise NoRoom("UnfulfilledConstraint", why)
 
 
 def bind(host: str, wanted: int, preferred: Iterable[int] = ()) -> socket.socket:
@@ -89,7 +90,7 @@ def bind(host: str, wanted: int, preferred: Iterable[int] = ()) -> socket.socket
     taken.
     """
     start = random.randrange(len(PORTS))
-    anything = [*preferred, *PORTS[start:], *PORTS[:start]]
+    anything = itertools.chain(preferred, PORTS[start:], PORTS[:start])
     for port in [wanted] if wanted else anything:
         sock = socket.socket()
         try:

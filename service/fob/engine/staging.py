@@ -1,38 +1,43 @@
-"""From a place to a process: a task is launched once the environment it needs is there."""
+"""From a place to a process: a task is launched once all that it needs is there."""
 
 import asyncio
-import socket
 from pathlib import Path
 
 from fob.engine.definitions import Definition
+from fob.engine.docker.images import ImageFailed, Images
 from fob.engine.environments import EnvironmentFailed, Environments, Needs, needs_of
+from fob.engine.fetching import FetchFailed, Fetching
 from fob.engine.launchers import Launcher
 from fob.engine.task import Task
 
 
 class Staging:
-    """Launches tasks: at once, or when their environment has been built."""
+    """Launches tasks: at once, or when all that they need is there."""
 
-    def __init__(self, launcher: Launcher, environments: Environments) -> None:
+    def __init__(
+        self, launcher: Launcher, fetching: Fetching, environments: Environments, images: Images
+    ) -> None:
         self._launcher = launcher
+        self._fetching = fetching
         self._environments = environments
+        self._images = images
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
-    def launch(self, task: Task, variables: dict[str, str], listener: socket.socket | None) -> None:
-        """Start the task's process, now or later; `listener` stays the caller's to close.
+    def launch(self, task: Task, variables: dict[str, str]) -> None:
+        """Start the task's process, now or later.
 
-        With needs it finds FOB_SITE_PACKAGES. Until it can start it is staged: its port listens,
-        and its standard error tells how far the installation is. An installation that fails is the
-        end of the task, and another try would end the same.
+        With needs it finds FOB_SITE_PACKAGES. Until it can start it is staged, and its standard
+        error tells how far what it waits for is: files to be fetched, and then an installation, or
+        for a container its image. If one of these fails that is the end of the task; of an
+        installation, another try would end the same.
         """
-        needs = needs_of(task.definition)
-        if needs is None:
-            task.launch(self._launcher, variables, listener)
-        elif folder := self._environments.find(needs):
-            found = {"FOB_SITE_PACKAGES": str(folder)}
-            task.launch(self._launcher, variables | found, listener)
+        needs = None if task.container else needs_of(task.definition)
+        folder = self._environments.find(needs) if needs else None
+        if task.container or task.definition["fetch"] or (needs and not folder):
+            work = self._launch_later(task, needs, variables)
+            self._waiting[task.record.id] = asyncio.get_running_loop().create_task(work)
         else:
-            self._begin(task, needs, variables, listener.dup() if listener else None)
+            task.launch(self._launcher, variables | _found(folder))
 
     def ended(self, task: Task) -> None:
         """The task will not need what it waits for."""
@@ -43,31 +48,40 @@ class Staging:
         """Remove environments that none of these definitions needs."""
         self._environments.collect(in_use)
 
-    def _begin(
-        self, task: Task, needs: Needs, variables: dict[str, str], listener: socket.socket | None
-    ) -> None:
-        work = self._launch_later(task, needs, variables, listener)
-        waiting = self._waiting[task.record.id] = asyncio.get_running_loop().create_task(work)
-        if listener is not None:
-            waiting.add_done_callback(lambda _: listener.close())
-
     async def _launch_later(
-        self, task: Task, needs: Needs, variables: dict[str, str], listener: socket.socket | None
+        self, task: Task, needs: Needs | None, variables: dict[str, str]
     ) -> None:
         try:
-            folder = await self._prepared(task, needs)
-        except (EnvironmentFailed, OSError) as error:
+            found = await self._prepared(task, needs)
+        except EnvironmentFailed as error:
             task.cannot_start(str(error))
+        except (FetchFailed, ImageFailed, OSError) as error:  # another time they may do better
+            task.cannot_start(str(error), hopeless=False)
         else:
-            found = {"FOB_SITE_PACKAGES": str(folder)}
-            task.launch(self._launcher, variables | found, listener)
+            task.launch(self._launcher, variables | found)
 
-    async def _prepared(self, task: Task, needs: Needs) -> Path:
+    async def _prepared(self, task: Task, needs: Needs | None) -> dict[str, str]:
+        """What the task finds in its environment of what it was waiting for."""
         try:
             task.stage()
-            task.mark("environment_begun")
-            folder = await self._environments.build(needs, task.tell)
-            task.mark("environment_ready")
-            return folder
+            if task.definition["fetch"]:
+                await self._fetching.provide(task.definition, task.folder.sandbox, task.tell)
+                task.mark("fetched")
+            if task.container:
+                await self._images.provide(task.container, task.tell)
+                task.mark("image_ready")
+            return _found(await self._environment(task, needs) if needs else None)
         finally:
             self._waiting.pop(task.record.id, None)
+
+    async def _environment(self, task: Task, needs: Needs) -> Path:
+        if folder := self._environments.find(needs):
+            return folder
+        task.mark("environment_begun")
+        folder = await self._environments.build(needs, task.tell)
+        task.mark("environment_ready")
+        return folder
+
+
+def _found(folder: Path | None) -> dict[str, str]:
+    return {"FOB_SITE_PACKAGES": str(folder)} if folder else {}

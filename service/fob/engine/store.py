@@ -1,9 +1,12 @@
 """The engine's memory: apps and tasks in SQLite, kept through kill -9 once a call returns.
 
-WAL with synchronous=FULL: a commit is on the disk before it is answered.
+WAL. What is wanted (apps and their failures) is on the disk before a call returns, or once `sync`
+has returned. Tasks end with the machine, so what is written about them only has to outlive the
+engine, and waits for no disk.
 """
 
 import json
+import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -14,7 +17,9 @@ from typing import Any
 
 from fob.engine.definitions import Definition
 from fob.engine.refusals import Refusal
+from fob.engine.shelf import Shelf
 from fob.engine.states import TaskState
+from fob.timeline import seconds_since
 
 VERSIONS_KEPT = 25  # of each app, as Marathon's zk_max_versions
 FAILURES_KEPT = 10  # of each app, newest last
@@ -28,6 +33,10 @@ CREATE TABLE IF NOT EXISTS versions (
 CREATE TABLE IF NOT EXISTS failures (
     number INTEGER PRIMARY KEY, app_id TEXT NOT NULL, held INTEGER NOT NULL, failure TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS failures_of ON failures (app_id);
+CREATE TABLE IF NOT EXISTS groups (id TEXT PRIMARY KEY, dependencies TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS group_versions (
+    group_id TEXT NOT NULL, version TEXT NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (group_id, version));
 CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, app_id TEXT NOT NULL, record TEXT NOT NULL);
 """
 
@@ -47,6 +56,10 @@ class TaskRecord:
     staged_at: str
     started_at: str | None = None
     handle: dict[str, Any] | None = None
+
+    @property
+    def age_seconds(self) -> float:
+        return seconds_since(self.staged_at)
 
     def json(self) -> str:
         return json.dumps(self.__dict__)
@@ -71,16 +84,32 @@ class AppRecord:
 
 
 class Store:
-    """One SQLite file in `folder`; used from one thread."""
+    """One SQLite file in `folder`; used from one thread, `sync` apart."""
 
     def __init__(self, folder: Path) -> None:
         self._db = sqlite3.connect(folder / "engine.db", isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._durable = False
+        self._be_durable(True)
         self._db.executescript(_SCHEMA)
+        self._shelf = Shelf(self._db)
+        # every commit is in this file, until a checkpoint has put it on the disk elsewhere
+        self._log_fd = os.open(folder / "engine.db-wal", os.O_RDONLY)
+        _sync_folder(folder)
 
     def close(self) -> None:
+        os.close(self._log_fd)
         self._db.close()
+
+    def sync(self) -> None:
+        """Wait until all that was committed is on the disk; may be called by any thread.
+
+        Raises `Refusal` 507 when the disk fails.
+        """
+        try:
+            os.fdatasync(self._log_fd)
+        except OSError as error:
+            raise _unwritable(error) from error
 
     def name(self, name: str) -> str:
         """A UUID that stays the same for this state folder, one for each `name`."""
@@ -94,21 +123,24 @@ class Store:
         app_id = definition["id"]
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO apps VALUES (?, ?)", (app_id, version))
-            db.execute(
-                "INSERT OR REPLACE INTO versions VALUES (?, ?, ?)",
-                (app_id, version, json.dumps(definition)),
-            )
+            self._drop_versions("app_id = ? AND version = ?", app_id, version)
+            packed = self._shelf.pack(definition)
+            db.execute("INSERT INTO versions VALUES (?, ?, ?)", (app_id, version, packed))
             db.execute("UPDATE failures SET held = 0 WHERE app_id = ? AND held", (app_id,))
-            db.execute(
-                "DELETE FROM versions WHERE app_id = ? AND version NOT IN (SELECT version FROM "
+            self._drop_versions(
+                "app_id = ? AND version NOT IN (SELECT version FROM "
                 "versions WHERE app_id = ? ORDER BY version DESC LIMIT ?)",
-                (app_id, app_id, VERSIONS_KEPT),
+                app_id,
+                app_id,
+                VERSIONS_KEPT,
             )
+            self._shelf.clear()
 
     def remove_app(self, app_id: str) -> None:
         with self._transaction() as db:
             db.execute("DELETE FROM apps WHERE id = ?", (app_id,))
-            db.execute("DELETE FROM versions WHERE app_id = ?", (app_id,))
+            self._drop_versions("app_id = ?", app_id)
+            self._shelf.clear()
             db.execute("DELETE FROM failures WHERE app_id = ?", (app_id,))
 
     def apps(self) -> list[AppRecord]:
@@ -116,8 +148,9 @@ class Store:
             "SELECT id, apps.version, definition FROM apps JOIN versions "
             "ON app_id = id AND versions.version = apps.version ORDER BY id"
         ).fetchall()
+        read: dict[int, str] = {}
         return [
-            AppRecord(json.loads(definition), version, *self._failures(app_id))
+            AppRecord(self._shelf.unpack(definition, read), version, *self._failures(app_id))
             for app_id, version, definition in rows
         ]
 
@@ -132,8 +165,44 @@ class Store:
         row = self._db.execute(
             "SELECT definition FROM versions WHERE app_id = ? AND version = ?", (app_id, version)
         ).fetchone()
-        found: Definition | None = json.loads(row[0]) if row else None
-        return found
+        return self._shelf.unpack(row[0], {}) if row else None
+
+    def put_group(self, group_id: str, dependencies: tuple[str, ...]) -> None:
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO groups VALUES (?, ?)", (group_id, json.dumps(dependencies))
+            )
+
+    def remove_group(self, group_id: str) -> None:
+        with self._transaction() as db:
+            db.execute("DELETE FROM groups WHERE id = ?", (group_id,))
+            db.execute("DELETE FROM group_versions WHERE group_id = ?", (group_id,))
+
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Groups that were made, with what they depend on."""
+        rows = self._db.execute("SELECT id, dependencies FROM groups ORDER BY id").fetchall()
+        return {id_: tuple(json.loads(dependencies)) for id_, dependencies in rows}
+
+    def put_group_version(self, group_id: str, version: str, content: str) -> None:
+        """Keep what is in a group, as JSON."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO group_versions VALUES (?, ?, ?)",
+                (group_id, version, content),
+            )
+            db.execute(
+                "DELETE FROM group_versions WHERE group_id = ? AND version NOT IN (SELECT version "
+                "FROM group_versions WHERE group_id = ? ORDER BY version DESC LIMIT ?)",
+                (group_id, group_id, VERSIONS_KEPT),
+            )
+
+    def group_versions(self, group_id: str) -> dict[str, str]:
+        """What was in a group, as JSON, by version; newest first."""
+        rows = self._db.execute(
+            "SELECT version, content FROM group_versions WHERE group_id = ? ORDER BY version DESC",
+            (group_id,),
+        )
+        return dict(rows.fetchall())
 
     def put_failure(self, failure: dict[str, Any], held: bool) -> None:
         app_id = failure["appId"]
@@ -149,13 +218,13 @@ class Store:
             )
 
     def put_task(self, task: TaskRecord) -> None:
-        with self._transaction() as db:
+        with self._transaction(durable=False) as db:
             db.execute(
                 "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", (task.id, task.app_id, task.json())
             )
 
     def remove_task(self, task_id: str) -> None:
-        with self._transaction() as db:
+        with self._transaction(durable=False) as db:
             db.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
 
     def tasks(self) -> list[TaskRecord]:
@@ -168,14 +237,57 @@ class Store:
         ).fetchall()
         return [json.loads(failure) for failure, _ in rows], bool(rows and rows[-1][1])
 
+    def _drop_versions(self, which: str, *values: str | int) -> None:
+        """Delete the versions for which the SQL condition `which` is true."""
+        rows = self._db.execute(f"SELECT definition FROM versions WHERE {which}", values)
+        for (text,) in rows.fetchall():
+            self._shelf.let_go(text)
+        self._db.execute(f"DELETE FROM versions WHERE {which}", values)
+
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing. Raises `Refusal` 507 when the disk takes no more."""
+    def together(self, durable: bool = True) -> Iterator[None]:
+        """All changes in this block, or none of them; if not `durable`, `sync` is for later."""
+        with self._transaction(durable):
+            yield
+
+    @contextmanager
+    def _transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """All or nothing; if `durable`, on the disk at the end.
+
+        Raises `Refusal` 507 when the disk takes no more.
+        """
+        if self._db.in_transaction:
+            yield self._db
+            return
+        self._be_durable(durable)
+        committed = False
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._db.execute("COMMIT")
+            committed = True
         except sqlite3.OperationalError as error:
+            raise _unwritable(error) from error
+        finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise Refusal(507, f"the engine's state folder cannot be written: {error}") from error
+            self._shelf.ended(committed)
+
+    def _be_durable(self, durable: bool) -> None:
+        """Have commits wait for the disk from now on, or not."""
+        if durable is not self._durable:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names of its files durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unwritable(error: Exception) -> Refusal:
+    return Refusal(507, f"the engine's state folder cannot be written: {error}")

@@ -1,7 +1,8 @@
 """Marathon's REST API as coroutines. `requests` does the talking, in a few threads of its own.
 
 What is repeated: a GET that found no connection, lost it, or was answered 502 or 503; and a change
-that Marathon refused because the app is locked. A change is never repeated on a guess.
+that Marathon refused because the app is locked, or because too many deployments are under way. A
+change is never repeated on a guess.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from fob.marathon.access import access
 from fob.marathon.events import SILENCE, Follower, Listener
 from fob.marathon.refusals import (
     AlreadyExists,
+    Crowded,
     Dropped,
     Locked,
     Throttled,
@@ -41,10 +43,13 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
 THREADS = 8
 GET_PAUSES = (0.2, 0.8)
-LOCKED_PAUSES = (0.25, 0.5, 1.0)
+CHANGE_PAUSES = (0.25, 0.5, 1.0, 2.0)
+
+# a Marathon that does not know it, which is every one but fob's engine, gives what is long too
+BRIEF = {"omit": "long"}
 
 PASSING = (Unreachable, Dropped, Unavailable)
-NOT_DONE = (Unreachable, TlsFailed, MarathonRefused, Throttled)
+NOT_DONE = (Unreachable, TlsFailed, MarathonRefused, Throttled, Crowded)
 
 
 class Marathon:
@@ -92,8 +97,12 @@ class Marathon:
         self._wire.close()
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
-    async def create(self, app: dict[str, Any]) -> dict[str, Any]:
-        """POST the app; return it as Marathon has it.
+    async def create(
+        self, app: dict[str, Any], first: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
+        """POST the app; return it as Marathon has it, or all but the long values of its `env`.
+
+        `first` may block and is called before, in the thread that asks; what it raises is raised.
 
         Where the answer leaves open whether it was done, Marathon is asked for the id, and an app
         that is there is a success; so is "already exists", the id being a fresh uuid of ours.
@@ -101,23 +110,38 @@ class Marathon:
         the caller removes it later.
         """
         try:
-            return _object(await self._change("POST", "/v2/apps", body=app))
+            return _object(await self._change("POST", "/v2/apps", BRIEF, app, first))
         except NOT_DONE:
             raise
         except (MarathonError, AlreadyExists) as error:
             return await self._settle(app["id"], error)
 
-    async def app(self, app_id: str) -> dict[str, Any]:
-        """The app with its tasks. Raises `AppNotFound`."""
-        return _object(_object(await self._get(_path(app_id))).get("app"))
+    async def app(self, app_id: str, whole: bool = True) -> dict[str, Any]:
+        """The app with its tasks; the long values of its `env` may be missing unless `whole`.
+
+        Raises `AppNotFound`.
+        """
+        answer = await self._get(_path(app_id), {} if whole else BRIEF)
+        return _object(_object(answer).get("app"), "id")
 
     async def apps(self, group: str = "/fob-aviary") -> list[dict[str, Any]]:
-        """All apps of the group with their tasks; none when there is no such group."""
+        """All apps of the group with their tasks; none when there is no such group.
+
+        The long values of their `env` may be missing.
+        """
         try:
-            answer = _object(await self._get(_path(group) + "/*"))
+            answer = _object(await self._get(_path(group) + "/*", BRIEF))
         except AppNotFound:
             return []
-        return _objects(answer.get("*"))
+        return _objects(answer.get("*"), "id")
+
+    async def tasks(self) -> list[dict[str, Any]]:
+        """The tasks of all apps there are."""
+        return _objects(_object(await self._get("/v2/tasks")).get("tasks"), "id", "appId")
+
+    async def deployments(self) -> list[dict[str, Any]]:
+        """The changes under way."""
+        return _objects(await self._get("/v2/deployments"))
 
     async def update(
         self, app_id: str, change: dict[str, Any], force: bool = False
@@ -142,7 +166,7 @@ class Marathon:
 
     async def queue(self) -> list[dict[str, Any]]:
         """What waits to start, and why: the items of `/v2/queue`."""
-        return _objects(_object(await self._get("/v2/queue")).get("queue"))
+        return _objects(_object(await self._get("/v2/queue", BRIEF)).get("queue"))
 
     async def info(self) -> dict[str, Any]:
         """Marathon's `/v2/info`: version, frameworkId, leader and configuration."""
@@ -176,8 +200,8 @@ class Marathon:
         try:
             return await self.app(app_id)
         except AppNotFound:
-            # a Marathon that never answered may be at work on it still
-            if type(error) is MarathonSilent:
+            # a Marathon that never answered, or gave up waiting for itself, may be at work still
+            if type(error) is MarathonSilent or _status(error) == 503:
                 raise _unsure(error, app_id, "it is not there yet") from error
             raise error from None
         except FobError as second:
@@ -198,19 +222,38 @@ class Marathon:
         return await _repeat(lambda: self._send("GET", path, params), PASSING, GET_PAUSES)
 
     async def _change(
-        self, method: str, path: str, params: dict[str, Any] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        params: dict[str, Any] | None = None,
+        body: Any = None,
+        first: Callable[[], None] | None = None,
     ) -> Any:
-        return await _repeat(
-            lambda: self._send(method, path, params, body), (Locked,), LOCKED_PAUSES
-        )
+        def send() -> Awaitable[Any]:
+            nonlocal first
+            before, first = first, None
+            return self._send(method, path, params, body, before)
+
+        return await _repeat(send, (Locked, Throttled), CHANGE_PAUSES)
 
     async def _send(
-        self, method: str, path: str, params: dict[str, Any] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        params: dict[str, Any] | None = None,
+        body: Any = None,
+        first: Callable[[], None] | None = None,
     ) -> Any:
-        """One exchange in a thread of the pool. `path` may be a whole URL."""
+        """One exchange in a thread of the pool, after `first`. `path` may be a whole URL."""
         url = path if "://" in path else self._access.url + path
+
+        def exchange() -> Any:
+            if first:
+                first()
+            return self._wire.send(method, url, params, body)
+
         try:
-            job = self._pool.submit(self._wire.send, method, url, params, body)
+            job = self._pool.submit(exchange)
         except RuntimeError as error:
             raise Unreachable("The Marathon client is closed: fob is stopping") from error
         try:
@@ -220,7 +263,7 @@ class Marathon:
 
     def _out_of_time(self, job: Future[Any]) -> FobError:
         if job.cancelled():
-            return Throttled(
+            return Crowded(
                 f"All {THREADS} connections to Marathon are waiting for it. Try again in a moment",
                 headers={"Retry-After": "5"},
             )
@@ -258,16 +301,17 @@ def _status(error: FobError) -> int:
     return error.details.get("status", 0) if isinstance(error.details, dict) else 0
 
 
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
+def _object(value: Any, *ids: str) -> dict[str, Any]:
+    """The value, an object with texts at these keys."""
+    if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ids):
         raise _odd()
     return value
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
+def _objects(value: Any, *ids: str) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         raise _odd()
-    return [_object(item) for item in value]
+    return [_object(item, *ids) for item in value]
 
 
 def _odd() -> FobError:

@@ -18,7 +18,7 @@ import urllib3.exceptions
 
 from fob.errors import FobError
 from fob.marathon.refusals import unanswered
-from fob.marathon.wire import CHUNK_BYTES, Wire
+from fob.marathon.wire import ANSWER_BYTES, CHUNK_BYTES, Wire
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,9 @@ NAMES = (
     "instance_health_changed_event",
     "health_status_changed_event",
     "unhealthy_task_kill_event",
+    "unhealthy_instance_kill_event",  # its name since Marathon 1.4
     "app_terminated_event",
+    "group_change_success",
     "event_stream_attached",
 )
 
@@ -70,12 +72,13 @@ class Frames:
     def __init__(self) -> None:
         self.last_id = ""
         self._begun: list[bytes] = []
+        self._begun_bytes = 0
         self._after_cr = False
         self._name = ""
         self._data: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes."""
+        """The frames that `data` completes; raises ValueError for a line that does not end."""
         for line in self._lines(data):
             if line:
                 self._field(line)
@@ -93,7 +96,11 @@ class Frames:
         if lines:
             lines[0] = b"".join((*self._begun, lines[0]))
             self._begun.clear()
+            self._begun_bytes = 0
         self._begun.append(rest)
+        self._begun_bytes += len(rest)
+        if self._begun_bytes > ANSWER_BYTES:
+            raise ValueError(f"a line of more than {ANSWER_BYTES} bytes")
         return [line.decode("utf-8", "replace").removeprefix("\ufeff") for line in lines]
 
     def _field(self, line: str) -> None:

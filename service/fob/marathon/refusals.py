@@ -4,7 +4,8 @@ MarathonError                 500, or an answer that is not Marathon's
 |-- TlsFailed                 no trust between us: nothing was sent
 |-- MarathonRefused           400, 401, 403, 404 of a gateway, 415, 422, redirects: not carried out
 |-- MarathonBusy
-|   |-- Throttled             403 "Max number", 429, or no thread free: not carried out
+|   |-- Throttled             403 "Max number", 429: not carried out
+|   |-- Crowded               no thread of ours was free: not carried out
 |   `-- Unavailable           502, 503: carried out, or not
 `-- MarathonSilent            no answer in time, 504: carried out, or not
     |-- Unreachable           no connection: nothing was sent
@@ -47,6 +48,10 @@ class TlsFailed(MarathonError):
 
 
 class Throttled(MarathonBusy):
+    pass
+
+
+class Crowded(MarathonBusy):
     pass
 
 

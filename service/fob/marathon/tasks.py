@@ -1,8 +1,8 @@
 """The table of tasks: what runs where, kept from Marathon's events instead of asked for.
 
-Events get lost and change places. So the table is taken anew, with one GET, whenever the event
-stream is opened; between two such lists an event older than what is known changes nothing, and an
-ended task stays ended.
+Events get lost and change places. So the table is taken anew, with one GET of the tasks alone,
+whenever the event stream is opened; between two such lists an event older than what is known
+changes nothing, and an ended task stays ended.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fob.errors import FobError
+from fob.marathon.apps import Apps
 from fob.marathon.client import Marathon
 from fob.marathon.events import Event, Follower, pause
 from fob.marathon.task import ENDS, Task, checks_of, tasks_of
@@ -42,7 +43,7 @@ class _App:
 
 
 class Tasks:
-    """The tasks of all apps in `group`.
+    """The tasks of all apps in `group`, and those `apps` themselves.
 
     Everything here runs on the loop; an event costs the same however many apps there are.
     """
@@ -50,6 +51,7 @@ class Tasks:
     def __init__(self, marathon: Marathon, group: str = GROUP) -> None:
         self._marathon = marathon
         self._group = group
+        self.apps = Apps(marathon, group)
         self._apps: dict[str, _App] = {}
         self._ended: dict[str, None] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
@@ -79,6 +81,14 @@ class Tasks:
         app = self._apps.get(app_id)
         return list(app.tasks.values()) if app else []
 
+    async def all(self) -> dict[str, list[Task]]:
+        """The tasks of every app that has some, out of the table, or while that is not `fresh` from
+        Marathon."""
+        if self._fresh:
+            return {app_id: list(app.tasks.values()) for app_id, app in self._apps.items()}
+        found = self._by_app(await self._marathon.tasks())
+        return {app_id: list(tasks.values()) for app_id, tasks in found.items()}
+
     def failures(self, app_id: str) -> list[dict[str, Any]]:
         """The app's last failures seen, oldest first, in the form of Marathon's
         `lastTaskFailure`."""
@@ -86,11 +96,15 @@ class Tasks:
         return list(app.failures) if app else []
 
     def know(self, app: dict[str, Any]) -> None:
-        """Take the app, as Marathon answered it, into the table (its health checks matter)."""
+        """Take note of an app as Marathon answered it: its health checks, and its last failure."""
+        self.apps.take(app)
         known = self._apps.setdefault(app["id"], _App())
-        known.checks = checks_of(app)
-        known.tasks = {id_: task.checked(known.checks) for id_, task in known.tasks.items()}
-        self._wake(app["id"])
+        if known.checks != checks_of(app):
+            known.checks = checks_of(app)
+            known.tasks = {id_: task.checked(known.checks) for id_, task in known.tasks.items()}
+            self._wake(app["id"])
+        if app.get("lastTaskFailure"):
+            known.failed(app["lastTaskFailure"])
 
     def changed(self, app_id: str, timeout: float) -> asyncio.Future[None]:
         """Await it: done at the app's next change, at a resynchronisation, or after `timeout` s.
@@ -124,11 +138,13 @@ class Tasks:
             self._since += events
         for event in events:
             self._apply(event)
+            self.apps.heard(event)
         if self._grace:
             self._synchronise()
 
     def lost(self) -> None:
         self._fresh = False
+        self.apps.lost()
         self._since = None
         if self._grace:
             self._grace.cancel()
@@ -141,17 +157,25 @@ class Tasks:
         if self._grace:
             self._grace.cancel()
             self._grace = None
+        self.apps.attached()
         self._resync = asyncio.create_task(self._take_anew())
 
     async def _take_anew(self) -> None:
         """Replace the table by Marathon's, then apply what happened while Marathon was asked."""
-        apps = await self._ask()
-        self._apps = {app["id"]: self._described(app) for app in apps}
+        found = self._by_app(await self._ask())
+        self._apps = {app_id: app for app_id, app in self._apps.items() if app.failures}
+        for app in self._apps.values():
+            app.tasks = {}
+        for app_id, tasks in found.items():
+            self._apps.setdefault(app_id, _App()).tasks = tasks
+            for id_ in tasks:
+                # Mesos may find a lost task again; one that ended since will end by its event
+                self._ended.pop(id_, None)
         since, self._since = self._since or [], None
         for event in since:
             self._apply(event)
         self._fresh = True
-        log.debug("Marathon has %d functions", len(apps))
+        log.debug("Marathon has tasks of %d functions", len(found))
         for app_id in list(self._waiters):
             self._wake(app_id)
 
@@ -159,22 +183,22 @@ class Tasks:
         failures = 0
         while True:
             try:
-                return await self._marathon.apps(self._group)
+                return await self._marathon.tasks()
             except FobError as error:
                 failures += 1
                 log.warning("The table of tasks is out of date: %s", error.message)
                 await asyncio.sleep(pause(failures + 2))
                 self._since = []  # the next list will know
 
-    def _described(self, app: dict[str, Any]) -> _App:
-        known, tasks = self._apps.get(app["id"], _App()), tasks_of(app)
+    def _by_app(self, tasks: list[dict[str, Any]]) -> dict[str, dict[str, Task]]:
+        """Those of our group, in Marathon's JSON, by app and id."""
+        found: dict[str, dict[str, Task]] = {}
         for task in tasks:
-            # Mesos may find a lost task again; one that ended since will end again by its event
-            self._ended.pop(task.id, None)
-        described = _App(checks_of(app), {task.id: task for task in tasks}, known.failures)
-        if app.get("lastTaskFailure"):
-            described.failed(app["lastTaskFailure"])
-        return described
+            app_id = task["appId"]
+            if app_id.startswith(self._group + "/"):
+                checks = self._apps[app_id].checks if app_id in self._apps else _App.checks
+                found.setdefault(app_id, {})[task["id"]] = Task.from_json(task, checks)
+        return found
 
     def _apply(self, event: Event) -> None:
         app_id = event.data.get("appId") or event.data.get("runSpecId")
@@ -233,8 +257,9 @@ class Tasks:
 
     def _unhealthy_kill(self, app_id: str, event: dict[str, Any]) -> bool:
         app = self._apps.setdefault(app_id, _App())
-        reason = event.get("reason") or "its health check failed"
-        app.failed(_failure({**event, "taskStatus": "TASK_KILLED", "message": reason}))
+        # Marathon's own words for it in lastTaskFailure
+        said = f"Task was killed since health check failed. Reason: {event.get('reason')}"
+        app.failed(_failure({**event, "taskStatus": "TASK_KILLED", "message": said}))
         return True
 
     def _terminated(self, app_id: str, event: dict[str, Any]) -> bool:
@@ -261,5 +286,6 @@ _CHANGES: dict[str, Callable[[Tasks, str, dict[str, Any]], bool]] = {
     "instance_health_changed_event": Tasks._instance_health,
     "health_status_changed_event": Tasks._check_health,
     "unhealthy_task_kill_event": Tasks._unhealthy_kill,
+    "unhealthy_instance_kill_event": Tasks._unhealthy_kill,
     "app_terminated_event": Tasks._terminated,
 }

@@ -24,12 +24,12 @@ RULES = (
     ("google", "google", ANY, ("request",), FLASK, "Google's functions"),
     ("asgi", "asgi", ANY, ("scope", "receive", "send"), (), "ASGI applications"),
     ("wsgi", "wsgi", ANY, (ANY, "start_response"), (), "WSGI applications"),
-    ("nuclio", "handlers", ANY, ("context", "event"), (), "Nuclio"),
+    ("nuclio", "nuclio", ANY, ("context", "event"), (), "Nuclio"),
     ("openfaas", "handlers", "handle", ("event", "context"), (), "OpenFaaS"),
     ("openfaas-classic", "handlers", "handle", ("req",), (), "OpenFaaS's classic template"),
-    ("aws", "handlers", ANY, ("event", "context"), (), "AWS Lambda"),
-    ("aws", "handlers", ANY, ("event", ""), (), "AWS Lambda"),
-    ("aws", "handlers", "lambda_handler", (ANY, ANY), (), "AWS Lambda"),
+    ("aws", "aws", ANY, ("event", "context"), (), "AWS Lambda"),
+    ("aws", "aws", ANY, ("event", ""), (), "AWS Lambda"),
+    ("aws", "aws", "lambda_handler", (ANY, ANY), (), "AWS Lambda"),
     ("openwhisk", "handlers", "main", ("args",), (), "OpenWhisk"),
     ("openwhisk", "handlers", "main", ("params",), (), "OpenWhisk"),
     ("openwhisk", "handlers", "main", ("dict",), (), "OpenWhisk"),
@@ -38,14 +38,15 @@ RULES = (
 PLAIN = ("plain", "its parameters are its arguments", "")
 
 
-def recognise(name: str, parameters: list[str], tree: Any) -> tuple[str, str, str]:
+def recognise(name: str, parameters: list[str], statements: list[Any]) -> tuple[str, str, str]:
     """Convention, the reason in words, and the part that serves it ("" for a plain function).
 
-    `parameters` are the names of the positional ones, `tree` is the file's syntax tree.
+    `parameters` are the names of the positional ones, `statements` are those that run when the
+    file does.
     """
     name = name.rpartition(":")[2].rpartition(".")[2]
     bare = [parameter.strip("_") for parameter in parameters]
-    found = {*imports(tree), *marks(tree, name)}
+    found = {*imports(statements), *marks(statements, name)}
     for convention, home, called, wanted, any_of, whose in RULES:
         reason = found.intersection(any_of)
         if called in (ANY, name) and _fit(wanted, bare) and (reason or not any_of):
@@ -85,12 +86,12 @@ def is_application(parameters: list[str]) -> bool:
     )
 
 
-def marked(tree: Any, functions: Iterable[str]) -> list[str]:
+def marked(statements: list[Any], functions: Iterable[str]) -> list[str]:
     """Those of the functions that the functions framework marks, if that is just one."""
     found = [
         name
         for name in functions
-        if any(mark.startswith("functions_framework.") for mark in marks(tree, name))
+        if any(mark.startswith("functions_framework.") for mark in marks(statements, name))
     ]
     return found if len(found) == 1 else []
 
@@ -98,18 +99,9 @@ def marked(tree: Any, functions: Iterable[str]) -> list[str]:
 # Of the syntax tree, known by the names of its nodes, since importing ast takes 10 ms
 
 
-def statements(body: list[Any]) -> Iterator[Any]:
-    """Those that run when the file does, under if, try and with too."""
-    for node in body:
-        yield node
-        if type(node).__name__ not in ("FunctionDef", "AsyncFunctionDef", "ClassDef"):
-            for block in ("body", "orelse", "handlers", "finalbody", "cases"):
-                yield from statements(getattr(node, block, []))
-
-
-def imports(tree: Any) -> Iterator[str]:
+def imports(statements: list[Any]) -> Iterator[str]:
     """The modules a file imports at its top, without what comes after their first dot."""
-    for node in statements(tree.body):
+    for node in statements:
         kind = type(node).__name__
         if kind == "Import":
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -117,9 +109,9 @@ def imports(tree: Any) -> Iterator[str]:
             yield (node.module or "").partition(".")[0]
 
 
-def marks(tree: Any, name: str) -> Iterator[str]:
+def marks(statements: list[Any], name: str) -> Iterator[str]:
     """The decorators of the function `name`, as `module.name`."""
-    for node in statements(tree.body):
+    for node in statements:
         if getattr(node, "name", None) == name:
             yield from map(dotted, getattr(node, "decorator_list", ()))
 

@@ -1,14 +1,14 @@
-"""Functions written for AWS Lambda, OpenWhisk, OpenFaaS, Nuclio, SeBS and OpenLambda, unchanged.
+"""Functions written for OpenWhisk, OpenFaaS, SeBS and OpenLambda, unchanged; and what the parts for
+other platforms share.
 
-Each way is a pair of functions: the arguments of a call, and what the result means. A result that
-says nothing about HTTP is answered as any function's is: `{"result": ...}`.
+A result that says nothing about HTTP is answered as any function's is: `{"result": ...}`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
+import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Way = tuple[Callable[[Any], list[Any]], Callable[[Any], Any]]
 
+LOOPS = threading.local()
 HTTP_KEYS = {"statusCode", "headers", "body"}
 # media types whose bodies OpenWhisk takes for base64
 BINARY = ("image/", "audio/", "video/", "application/octet-stream", "application/zip")
@@ -24,29 +25,46 @@ BINARY = ("image/", "audio/", "video/", "application/octet-stream", "application
 
 def make(function: Any, core: Any) -> Callable[[Any], Any]:
     """How a call of this function goes: from a `Call` to its result."""
-    arguments, answer = WAYS[function.convention](function, core)
+    return way(function, *WAYS[function.convention](core))
+
+
+def way(
+    function: Any, arguments: Callable[[Any], list[Any]], answer: Callable[[Any], Any]
+) -> Callable[[Any], Any]:
+    """The way by the arguments of a `Call`, and by what a result means."""
     target, wait = function.target, function.wait
 
     def invoke(call: Any) -> Any:
+        give_loop()
         return answer(wait(target(*arguments(call)), call))
 
     return invoke
 
 
-class Headers(dict):  # type: ignore[type-arg]
-    """Headers by name, whatever the case of its letters; listed as `Content-Type`."""
+def give_loop() -> None:
+    """Let `asyncio.get_event_loop()` work in this thread: the other platforms call functions in the
+    main thread, where there always is one."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio and not hasattr(LOOPS, "loop"):
+        LOOPS.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(LOOPS.loop)
 
-    def __init__(self, headers: dict[str, str]) -> None:
-        super().__init__({name.title(): value for name, value in headers.items()})
+
+class Headers(dict):  # type: ignore[type-arg]
+    """Headers by name, whatever the case of its letters; listed as `form` makes it."""
+
+    def __init__(self, headers: dict[str, Any], form: Callable[[str], str] = str.title) -> None:
+        super().__init__({form(name): value for name, value in headers.items()})
+        self._form = form
 
     def __getitem__(self, name: str) -> Any:
-        return super().__getitem__(name.title())
+        return super().__getitem__(self._form(name))
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.title())
+        return isinstance(name, str) and super().__contains__(self._form(name))
 
     def get(self, name: str, default: Any = None) -> Any:
-        return super().get(name.title(), default)
+        return super().get(self._form(name), default)
 
 
 class Thing:
@@ -64,103 +82,9 @@ def query_of(request: Any, core: Any) -> dict[str, Any]:
     return dict(core.fields_of(request.query))
 
 
-def joined(value: Any) -> Any:
-    """A field's value as text, when it was given several times as AWS has it."""
-    return ",".join(value) if isinstance(value, list) else value
-
-
-# event: SeBS, OpenLambda
-
-
-def event_way(_function: Any, core: Any) -> Way:
-    """The whole request is the event: the body's JSON, or the fields of query and form."""
-
-    def arguments(call: Any) -> list[Any]:
-        fields = query_of(call.request, core)
-        body = core.body_of(call.request) if call.request.body else {}
-        return [{**fields, **body} if isinstance(body, dict) else body]
-
-    return arguments, same
-
-
-def same(result: Any) -> Any:
-    return result
-
-
-# AWS Lambda
-
-
-class LambdaContext:
-    """What AWS Lambda tells a function of its call."""
-
-    identity = client_context = None
-
-    def __init__(self, name: str, call: Any) -> None:
-        self._deadline = call.deadline
-        self.function_name = os.environ.get("FOB_NAME") or name
-        self.function_version = "$LATEST"
-        arn = f"arn:aws:lambda:local:000000000000:function:{self.function_name}"
-        self.invoked_function_arn = arn
-        self.memory_limit_in_mb = str(int(float(os.environ.get("MARATHON_APP_RESOURCE_MEM", 64))))
-        self.aws_request_id = call.request.headers.get("x-request-id") or new_id()
-        self.log_group_name = f"/aws/lambda/{self.function_name}"
-        self.log_stream_name = os.environ.get("MESOS_TASK_ID", "local")
-
-    def get_remaining_time_in_millis(self) -> int:
-        left: float = self._deadline - time.monotonic()
-        return max(0, int(min(left, 1e9) * 1000))
-
-
 def new_id() -> str:
     digits = os.urandom(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-def aws_way(function: Any, core: Any) -> Way:
-    def arguments(call: Any) -> list[Any]:
-        context = LambdaContext(function.name, call)
-        return [aws_event(call.request, context, core), context]
-
-    return arguments, lambda result: aws_answer(result, core)
-
-
-def aws_event(request: Any, context: LambdaContext, core: Any) -> Any:
-    """The body's JSON when it is just sent to `/`, as `aws lambda invoke` does; else an event of an
-    HTTP API, version 2.0 (docs.aws.amazon.com/apigateway, "payload format version")."""
-    if request.body and not request.query and request.path == "/" and speaks_json(request):
-        return core.body_of(request)
-    body, encoded = text_or_base64(request.body)
-    client = request.headers.get("x-forwarded-for", "").partition(",")[0]
-    http = {
-        "method": request.method,
-        "path": unquoted_path(request, core),
-        "protocol": request.version,
-        "sourceIp": client,
-        "userAgent": request.headers.get("user-agent", ""),
-    }
-    event = {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": http["path"],
-        "rawQueryString": request.query,
-        "headers": dict(request.headers),
-        "requestContext": {
-            "http": http,
-            "requestId": context.aws_request_id,
-            "routeKey": "$default",
-            "stage": "$default",
-            "timeEpoch": int(time.time() * 1000),
-        },
-        "isBase64Encoded": encoded,
-    }
-    if request.query:
-        query = query_of(request, core)
-        event["queryStringParameters"] = {name: joined(value) for name, value in query.items()}
-    if "cookie" in request.headers:
-        event["cookies"] = request.headers["cookie"].split("; ")
-    if request.body:
-        event["body"] = body
-    return event
 
 
 def speaks_json(request: Any) -> bool:
@@ -179,24 +103,6 @@ def text_or_base64(body: bytes) -> tuple[str, bool]:
         import binascii
 
         return binascii.b2a_base64(body, newline=False).decode(), True
-
-
-def aws_answer(result: Any, core: Any) -> Any:
-    """A proxy answer when it has a statusCode, else a value."""
-    if not isinstance(result, dict) or "statusCode" not in result:
-        return result
-    answers = core.part("answers")
-    body = result.get("body", "")
-    if not isinstance(body, (str, bytes, type(None))):
-        kind = type(body).__name__
-        raise answers.invalid(core, f"the body of an AWS proxy answer is a {kind}; json.dumps it")
-    if result.get("isBase64Encoded"):
-        body = decoded(body, core)
-    headers = {**table(result, "headers", core), **table(result, "multiValueHeaders", core)}
-    if result.get("cookies"):
-        headers["Set-Cookie"] = [*result["cookies"]]
-    status = status_of(result, 200, core)
-    return answers.body_reply(status, headers, body or "", core, "application/json")
 
 
 def status_of(result: dict[str, Any], default: int, core: Any) -> int:
@@ -224,10 +130,28 @@ def decoded(body: Any, core: Any) -> bytes:
         raise core.part("answers").invalid(core, message) from None
 
 
+# event: SeBS, OpenLambda
+
+
+def event_way(core: Any) -> Way:
+    """The whole request is the event: the body's JSON, or the fields of query and form."""
+
+    def arguments(call: Any) -> list[Any]:
+        fields = query_of(call.request, core)
+        body = core.body_of(call.request) if call.request.body else {}
+        return [{**fields, **body} if isinstance(body, dict) else body]
+
+    return arguments, same
+
+
+def same(result: Any) -> Any:
+    return result
+
+
 # OpenWhisk
 
 
-def openwhisk_way(_function: Any, core: Any) -> Way:
+def openwhisk_way(core: Any) -> Way:
     """A dict of all fields, and what a web action is told of the request."""
 
     def arguments(call: Any) -> list[Any]:
@@ -272,7 +196,7 @@ def openwhisk_answer(result: Any, core: Any) -> Any:
 # OpenFaaS
 
 
-def openfaas_way(_function: Any, core: Any) -> Way:
+def openfaas_way(core: Any) -> Way:
     context = Thing(hostname=os.uname().nodename)
 
     def arguments(call: Any) -> list[Any]:
@@ -300,7 +224,7 @@ def openfaas_answer(result: Any, core: Any) -> Any:
     return reply(200, {}, result, core)
 
 
-def classic_way(_function: Any, core: Any) -> Way:
+def classic_way(core: Any) -> Way:
     """Text in, text out: what it printed, and what it returned."""
 
     def arguments(call: Any) -> list[Any]:
@@ -311,104 +235,15 @@ def classic_way(_function: Any, core: Any) -> Way:
 
     def answer(result: Any) -> Any:
         if result is None or isinstance(result, str):
-            result = bytes(core.OUTPUT.get().kept).decode("utf-8", "replace") + (result or "")
+            result = core.OUTPUT.get().text() + (result or "")
         return core.part("answers").body_reply(200, {}, result, core)
 
     return arguments, answer
 
 
-# Nuclio
-
-
-class Response:
-    """Nuclio's own: `context.Response(...)`."""
-
-    def __init__(
-        self,
-        body: Any = None,
-        headers: dict[str, Any] | None = None,
-        content_type: str = "",
-        status_code: int = 200,
-    ) -> None:
-        self.body, self.headers = body, headers or {}
-        self.content_type, self.status_code = content_type, status_code
-
-
-class Logger:
-    """Nuclio's `context.logger`: lines on standard error."""
-
-    def __init__(self, log: Callable[[str], None]) -> None:
-        self._log = log
-        for level in ("debug", "info", "warn", "warning", "error"):
-            setattr(self, level, self._at(level.upper()))
-            setattr(self, level + "_with", self._at(level.upper()))
-
-    def _at(self, level: str) -> Callable[..., None]:
-        def say(message: Any, *values: Any, **fields: Any) -> None:
-            text = str(message) % values if values else str(message)
-            told = "".join(f" {name}={value!r}" for name, value in fields.items())
-            self._log(f"{level} {text}{told}\n")
-
-        return say
-
-
-def nuclio_way(function: Any, core: Any) -> Way:
-    context = Thing(
-        logger=Logger(core.log),
-        user_data=Thing(),
-        Response=Response,
-        worker_id=0,
-        platform=None,
-        trigger=Thing(kind="http", name="http"),
-    )
-    module = sys.modules.get(getattr(function.target, "__module__", ""))
-    prepare = getattr(module, "init_context", None)
-    if prepare:
-        function.wait(prepare(context), Thing())
-
-    def arguments(call: Any) -> list[Any]:
-        return [context, nuclio_event(call.request, core)]
-
-    return arguments, lambda result: nuclio_answer(result, core)
-
-
-def nuclio_event(request: Any, core: Any) -> Thing:
-    kind = request.headers.get("content-type", "")
-    headers = Headers(request.headers)
-    return Thing(
-        body=core.body_of(request) if request.body and "json" in kind else request.body,
-        content_type=kind,
-        fields=query_of(request, core),
-        get_header=headers.get,
-        headers=headers,
-        id=request.headers.get("x-request-id") or new_id(),
-        method=request.method,
-        path=unquoted_path(request, core),
-        shard_id=0,
-        size=len(request.body),
-        timestamp=time.time(),
-        trigger=Thing(kind="http", name="http"),
-        url=request.target,
-    )
-
-
-def nuclio_answer(result: Any, core: Any) -> Any:
-    """A Response, `(status, body)`, or the body itself."""
-    if isinstance(result, tuple) and len(result) == 2 and type(result[0]) is int:
-        result = Response(result[1], status_code=result[0])
-    if not hasattr(result, "status_code"):
-        result = Response(result)
-    headers = dict(result.headers)
-    if result.content_type and not isinstance(result.body, (dict, list)):
-        headers.setdefault("Content-Type", result.content_type)
-    return core.part("answers").body_reply(result.status_code, headers, result.body, core)
-
-
 WAYS = {
     "event": event_way,
-    "aws": aws_way,
     "openwhisk": openwhisk_way,
     "openfaas": openfaas_way,
     "openfaas-classic": classic_way,
-    "nuclio": nuclio_way,
 }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-FOLDER = "storage"  # the runner says which
+FOLDER = ""  # whoever loads this says which: parts/helpers.py
 
 
 class storage:
@@ -56,7 +56,10 @@ class storage:
             return stored.read()
 
     def download_directory(self, bucket: str, prefix: str, path: str) -> None:
-        for name in self.list_directory(bucket, prefix):
+        names = list(self.list_directory(bucket, prefix))
+        if not names:
+            raise RuntimeError(f"no objects in bucket {bucket!r} with prefix {prefix!r}")
+        for name in names:
             self.download(bucket, name, os.path.join(path, name))
 
     def list_directory(self, bucket: str, prefix: str) -> Iterator[str]:

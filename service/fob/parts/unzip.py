@@ -217,6 +217,8 @@ def unpack(body: bytes, sandbox: str | None) -> str:
 
 def temporary() -> str:
     """A folder that is gone when this process has ended."""
+    # not signal itself: a file of the archive may have that name
+    import _signal as signal  # type: ignore[import-not-found]
     import atexit
     import shutil
     import tempfile
@@ -227,5 +229,11 @@ def temporary() -> str:
         if os.getpid() == pid:  # not one that the function forked
             shutil.rmtree(folder, ignore_errors=True)
 
+    def stop(*_: object) -> None:
+        remove()
+        os._exit(0)
+
     atexit.register(remove)
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the runner serves, they end it at once
+        signal.signal(number, stop)
     return folder

@@ -3,14 +3,18 @@
 import base64
 import hmac
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
-from fob.engine import definitions, refusals, wire
+from fob.engine import definitions, pieces, refusals, wire
 from fob.engine.app import App
+from fob.engine.changes import Changes
+from fob.engine.definitions import Definition, fault
 from fob.engine.deployments import Deployment
 from fob.engine.events import Events
 from fob.engine.refusals import Refusal
@@ -18,14 +22,20 @@ from fob.engine.resources import Resources
 from fob.engine.supervisor import Supervisor
 from fob.engine.task import Task
 
+# DC/OS's own scheme, for `token=`, comes first: its old command line takes the first that it knows
+CHALLENGE = 'acsjwt,Basic realm="fob engine"'
+_EVERYTHING = ("apps.tasks", "apps.lastTaskFailure")
+
 
 @dataclass(frozen=True)
 class House:
     """What the handlers need."""
 
     supervisor: Supervisor
+    changes: Changes
     events: Events
     resources: Resources
+    attributes: dict[str, str]  # of this machine
     token: str
     framework_id: str
     address: str  # host:port
@@ -43,16 +53,16 @@ class Handler(RequestHandler):
     def initialize(self, house: House) -> None:
         self.house = house
         self.supervisor = house.supervisor
+        self.changes = house.changes
 
     def prepare(self) -> None:
         if not _carries(self.request, self.house.token):
-            self.set_header("WWW-Authenticate", 'Basic realm="fob engine"')
             raise Refusal(401, "This engine wants its token: Authorization: token=<token>")
 
     def send(self, body: Any, status: int = 200) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(body))
+        self.finish(pieces.to_json(body))
 
     def send_deployment(self, deployment: Deployment, status: int = 200) -> None:
         self.set_header("Marathon-Deployment-Id", deployment.id)
@@ -67,8 +77,12 @@ class Handler(RequestHandler):
         except (ValueError, RecursionError) as error:
             raise Refusal(400, "Invalid JSON", details=str(error)) from error
 
-    def flag(self, name: str) -> bool:
-        return self.get_query_argument(name, "false").lower() == "true"
+    def flag(self, name: str, default: bool = False) -> bool:
+        return self.get_query_argument(name, str(default)).lower() == "true"
+
+    def embedded(self) -> set[str]:
+        """What `?embed=` names; also several in one, with commas."""
+        return {e.strip() for given in self.get_query_arguments("embed") for e in given.split(",")}
 
     def app(self, app_id: str) -> App:
         app_id = definitions.absolute(app_id)
@@ -76,12 +90,51 @@ class Handler(RequestHandler):
             raise refusals.no_app(app_id)
         return self.supervisor.apps[app_id]
 
-    def app_json(self, app: App, tasks: bool = True) -> wire.Json:
+    def changed(self, app_id: str, body: Any) -> Definition:
+        """What an app is to be after a PUT or PATCH: a new one, or another version of one.
+
+        The keys of `body` take the place of those that are there, `?partialUpdate=false` of all of
+        them; `{"version": ...}` is an earlier version.
+        """
+        app = self.supervisor.apps.get(app_id)
+        if app is None or not self.flag("partialUpdate", default=True):
+            return definitions.complete(body, app_id)
+        if isinstance(body, dict) and {"version"} <= set(body) <= {"id", "version"}:
+            earlier = self.changes.definition(app, str(body["version"]))
+            if earlier is None:
+                raise refusals.invalid([fault("/version", "no such version of this app")])
+            return earlier
+        return definitions.merge(app.definition, body, app_id)
+
+    def tell_api_event(self, definition: Definition) -> None:
+        """The event of an app that was sent; without what may be long or secret."""
+        told = {key: value for key, value in definition.items() if key != "env"}
+        self.house.events.publish(
+            "api_post_event",
+            clientIp=self.request.remote_ip,
+            uri=self.request.path,
+            appDefinition=told,
+        )
+
+    def app_json(self, app: App, embed: Collection[str] = _EVERYTHING) -> wire.Json:
         deployment = self.supervisor.deployments.of(app.id)
         ids = [deployment.id] if deployment else []
-        if tasks:
-            return wire.app_with_tasks(app, ids, self.supervisor.host, self.house.agent_id)
-        return wire.app(app, ids)
+        body = self.brief(wire.app(app, ids))
+        if any(name.endswith(("apps.tasks", "apps.failures")) for name in embed):
+            body["tasks"] = [self.task_json(task) for task in app.tasks.values()]
+        if app.failures and any(
+            name.endswith(("apps.lastTaskFailure", "apps.failures")) for name in embed
+        ):
+            body["lastTaskFailure"] = app.failures[-1]
+        if any(name.endswith("apps.readiness") for name in embed):
+            body["readinessCheckResults"] = self.supervisor.readiness(app.id)
+        return body
+
+    def brief(self, definition: Definition) -> Definition:
+        """With `?omit=long`, which only this engine knows, without the long values of its env."""
+        if self.get_query_argument("omit", "") != "long":
+            return definition
+        return definition | {"env": pieces.brief(definition["env"])}
 
     def task_json(self, task: Task) -> wire.Json:
         return wire.task(task, self.supervisor.host, self.house.agent_id)
@@ -89,6 +142,8 @@ class Handler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, Refusal):
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                self.set_header("WWW-Authenticate", CHALLENGE)
             self.send(error.body, error.status)
         else:
             message = error.log_message if isinstance(error, HTTPError) else None

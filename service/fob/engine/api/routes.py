@@ -4,7 +4,7 @@ import logging
 
 from tornado.web import Application, RequestHandler
 
-from fob.engine.api import apps, stream, system, tasks
+from fob.engine.api import apps, deployments, groups, stream, system, tasks
 from fob.engine.api.base import Handler, House, NotFound
 
 log = logging.getLogger(__name__)
@@ -20,9 +20,12 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/+v2/+tasks/+delete/*", tasks.TasksDelete),
     (r"/+v2/+queue/*", system.Queue),
     (rf"/+v2/+queue{_ID}/+delay/*", system.QueueDelay),
-    (r"/+v2/+deployments/*", system.AllDeployments),
+    (r"/+v2/+deployments/*", deployments.AllDeployments),
+    (r"/+v2/+deployments/+([^/]+)/*", deployments.OneDeployment),
     (r"/+v2/+events/*", stream.EventStream),
-    (r"/+v2/+groups(?:/+(.*?))?/*", apps.Groups),
+    (r"/+v2/+groups(?:/+(.*?))?/+versions/*", groups.GroupVersions),
+    (r"/+v2/+groups(?:/+(.*?))?/+versions/+([^/]+)/*", groups.GroupVersion),
+    (r"/+v2/+groups(?:/+(.*?))?/*", groups.Groups),
     (r"/+v2/+apps/*", apps.Apps),
     (r"/+v2/+apps(?:/*(.*?))/+\*", apps.GroupApps),
     (rf"/+v2/+apps{_ID}/+restart/*", apps.Restart),

@@ -49,9 +49,13 @@ class Plugins(Handler):
 
 class Queue(Handler):
     def get(self) -> None:
-        offer = wire.offer(*self.house.resources.free(), self.supervisor.host, self.house.agent_id)
+        house = self.house
+        attributes = [{"name": k, "text": v} for k, v in house.attributes.items()]
+        offer = wire.offer(*house.resources.free(), self.supervisor.host, house.agent_id)
+        offer["attributes"] = attributes
         apps = self.supervisor.apps.values()
-        self.send({"queue": [wire.queue_item(app, offer) for app in apps if app.waiting]})
+        items = [wire.queue_item(app, offer) for app in apps if app.waiting]
+        self.send({"queue": [item | {"app": self.brief(item["app"])} for item in items]})
 
 
 class QueueDelay(Handler):
@@ -61,8 +65,3 @@ class QueueDelay(Handler):
             raise Refusal(404, f"Application {app.id} not found in tasks queue.")
         self.supervisor.skip_backoff(app)
         self.set_status(204)
-
-
-class AllDeployments(Handler):
-    def get(self) -> None:
-        self.send([deployment.json() for deployment in self.supervisor.deployments.all()])

@@ -1,61 +1,66 @@
 """Tasks: listing and killing them, and reading what they left in their folders."""
 
-from typing import Any
+from collections.abc import Callable
 
 from fob.engine.api.base import Handler
+from fob.engine.definitions import fault
 from fob.engine.files import READABLE
-from fob.engine.refusals import Refusal
+from fob.engine.refusals import Refusal, invalid
+from fob.engine.task import Task
+from fob.engine.wire import Json
 
 FILE_CHUNK_BYTES = 2**20
 
 
-class AppTasks(Handler):
+class Killing(Handler):
+    """Stops tasks; `?scale=true` for good, `?wipe=true` with the volumes that they do not have."""
+
+    def kill(self, tasks: list[Task], killed: Callable[[], Json]) -> None:
+        """Answer with the deployment that there is with `scale`, else with `killed`."""
+        scale = self.flag("scale")
+        if scale and self.flag("wipe"):
+            raise Refusal(400, "You cannot use scale and wipe at the same time.")
+        if deployment := self.changes.kill(tasks, scale, self.flag("force")):
+            self.send_deployment(deployment)
+        else:
+            self.send(killed())
+
+
+class AppTasks(Killing):
     def get(self, app_id: str) -> None:
         self.send({"tasks": [self.task_json(task) for task in self.app(app_id).tasks.values()]})
 
     def delete(self, app_id: str) -> None:
         host = self.get_query_argument("host", "*")
-        tasks = list(self.app(app_id).tasks.values()) if host in ("*", self._host()) else []
-        deployments = self.supervisor.kill(tasks, self.flag("scale"), self.flag("force"))
-        if deployments:
-            self.send_deployment(deployments[0])
-        else:
-            self.send({"tasks": [self.task_json(task) for task in tasks]})
-
-    def _host(self) -> str:
-        return self.supervisor.host
+        here = host in ("*", self.supervisor.host)
+        tasks = list(self.app(app_id).tasks.values()) if here else []
+        self.kill(tasks, lambda: {"tasks": [self.task_json(task) for task in tasks]})
 
 
-class AppTask(Handler):
+class AppTask(Killing):
     def delete(self, app_id: str, task_id: str) -> None:
         task = self.app(app_id).tasks.get(task_id)
         if task is None:
             raise Refusal(404, f"Task '{task_id}' does not exist")
-        deployments = self.supervisor.kill([task], self.flag("scale"), self.flag("force"))
-        if deployments:
-            self.send_deployment(deployments[0])
-        else:
-            self.send({"task": self.task_json(task)})
+        self.kill([task], lambda: {"task": self.task_json(task)})
 
 
 class Tasks(Handler):
     def get(self) -> None:
+        wanted = self.get_query_arguments("status") + self.get_query_arguments("status[]")
         tasks = [t for app in self.supervisor.apps.values() for t in app.tasks.values()]
-        self.send({"tasks": [self.task_json(task) for task in tasks]})
+        listed = [task for task in tasks if not wanted or _status(task) in wanted]
+        self.send({"tasks": [self.task_json(task) for task in listed]})
 
 
-class TasksDelete(Handler):
+class TasksDelete(Killing):
     def post(self) -> None:
         body = self.body()
         ids = body.get("ids") if isinstance(body, dict) else None
         if not isinstance(ids, list):
-            raise Refusal(422, "Object is not valid", details=[_fault("/ids")])
+            raise invalid([fault("/ids", "error.path.missing")])
         tasks = [task for id_ in ids if (task := self.supervisor.task(str(id_)))]
-        deployments = self.supervisor.kill(tasks, self.flag("scale"), self.flag("force"))
-        if deployments:
-            self.send_deployment(deployments[0])
-        else:
-            self.send({"tasks": [self.task_json(task) for task in tasks]})
+        self.kill(tasks, lambda: {"tasks": [self.task_json(task) for task in tasks]})
 
 
 class ReadFile(Handler):
@@ -86,5 +91,6 @@ class ReadFile(Handler):
         return int(text)
 
 
-def _fault(path: str) -> dict[str, Any]:
-    return {"path": path, "errors": ["error.path.missing"]}
+def _status(task: Task) -> str:
+    """The word by which `?status=` asks for it."""
+    return "running" if task.ready else "staging"

@@ -5,6 +5,7 @@ tests: its executable, standard library, pip and the shared libraries they load,
 """
 
 import contextlib
+import ctypes
 import io
 import os
 import re
@@ -20,8 +21,11 @@ from pathlib import Path
 
 import pip
 
+import live
+
 BASE = "python:3-slim"
-TOOLS = ("sh", "mkdir", "chown")  # what the Dockerfile's RUN lines use
+TOOLS = ("sh", "mkdir", "chown", "sleep")  # what the Dockerfile's RUN lines use, and the tests
+CLONE_NEWNET = 0x40000000
 START_SECONDS = 60
 SKIPPED = re.compile(r"(^|/)(site-packages|dist-packages|test|tests|idlelib|__pycache__)(/|$)")
 
@@ -39,15 +43,24 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.socket = folder / "sock"
         self._namespace = f"fob-{os.getpid()}"
         self._inside = ["nsenter", f"--net=/run/netns/{self._namespace}"]
         self._log = (folder / "log").open("wb")
         # Debian's client has BuildKit built in; a newer one wants a plugin for it
         self._client = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
 
+    @property
+    def host(self) -> str:
+        """What DOCKER_HOST would be."""
+        return f"unix://{self.socket}"
+
     def start(self) -> None:
         _run("ip", "netns", "add", self._namespace)
         _run(*self._inside, "ip", "link", "set", "lo", "up")
+        self.start_again()
+
+    def start_again(self) -> None:
         self._process = subprocess.Popen(
             [
                 *self._inside,
@@ -55,7 +68,7 @@ class Engine:
                 f"--data-root={self._folder}/data",
                 f"--exec-root={self._folder}/exec",
                 f"--pidfile={self._folder}/pid",
-                f"--host=unix://{self._folder}/sock",
+                f"--host={self.host}",
             ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -64,9 +77,24 @@ class Engine:
         )
         self._wait_until_up()
 
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
+    def end(self) -> None:
+        """End dockerd, and with it its containers; `start_again` finds what it had."""
+        self.send(signal.SIGTERM)
         self._process.wait(START_SECONDS)
+
+    def crash(self) -> None:
+        """Kill dockerd, whose containers live on until `start_again`."""
+        # the next one would take this for its own while it dies
+        containerd = int((self._folder / "exec" / "containerd" / "containerd.pid").read_text())
+        self.send(signal.SIGKILL)
+        self._process.wait(START_SECONDS)
+        live.until(lambda: not Path(f"/proc/{containerd}").exists(), "the end of containerd")
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        self.end()
         self._log.close()
         for mount in _mounts_under(self._folder):
             _run("umount", mount)
@@ -75,7 +103,7 @@ class Engine:
     def docker(self, *arguments: str, check: bool = True) -> str:
         """What the docker command prints; a failure of it fails the test, with its words."""
         done = subprocess.run(
-            [self._client, "-H", f"unix://{self._folder}/sock", *arguments],
+            [self._client, "-H", self.host, *arguments],
             env=os.environ | {"DOCKER_BUILDKIT": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -92,6 +120,29 @@ class Engine:
         """A curl from where the containers' network is; empty while nobody answers."""
         command = [*self._inside, "curl", "-s", "--max-time", "20", *options, url]
         return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """This thread, and what it starts, where the containers' ports are published."""
+        outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        try:
+            _enter(f"/run/netns/{self._namespace}")
+            try:
+                yield
+            finally:
+                _enter(f"/proc/self/fd/{outside}")
+        finally:
+            os.close(outside)
+
+    def containers(self) -> list[str]:
+        """The names of all containers that there are."""
+        return self.docker("ps", "--all", "--format", "{{.Names}}").split()
+
+    def gateway(self) -> str:
+        """The host's address as containers on the bridge see it."""
+        command = [*self._inside, "ip", "-4", "addr", "show", "docker0"]
+        shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return str(re.findall(r"inet ([\d.]+)/", shown)[0])
 
     def import_python(self) -> None:
         """Make the image `python:3-slim`."""
@@ -121,6 +172,19 @@ def running(folder: Path) -> Iterator[Engine]:
         yield engine
     finally:
         engine.stop()
+
+
+def build_fob(engine: Engine, context: Path) -> str:
+    """fob's image, built from the tree and a folder of wheels, with no network; its name."""
+    shutil.copytree(live.SERVICE, context / "service")
+    for name in ("Dockerfile", ".dockerignore"):
+        shutil.copy(live.ROOT / name, context)
+    requirements = live.SERVICE / "requirements.txt"
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
+    _run(*download, "-d", str(context / "wheels"), "-r", str(requirements))
+    options = ["--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/context/wheels"]
+    engine.docker("build", "--network=none", "--tag=fob", *options, str(context))
+    return "fob"
 
 
 def _pack_python(tar: tarfile.TarFile) -> None:
@@ -168,6 +232,16 @@ def _folder(tar: tarfile.TarFile, name: str, mode: int) -> None:
 def _mounts_under(folder: Path) -> list[str]:
     lines = Path("/proc/self/mounts").read_text().splitlines()
     return [path for line in lines if (path := line.split()[1]).startswith(f"{folder}/")]
+
+
+def _enter(network: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(network, os.O_RDONLY)
+    try:
+        if libc.setns(fd, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter {network}")
+    finally:
+        os.close(fd)
 
 
 def _run(*command: str) -> None:

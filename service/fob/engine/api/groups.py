@@ -1,0 +1,111 @@
+"""Groups: the tree of apps, read and changed."""
+
+import json
+from typing import Any
+
+from fob.engine import definitions, groups, wire
+from fob.engine.api.base import Handler
+from fob.engine.definitions import fault
+from fob.engine.groups import FIELDS, Tree
+from fob.engine.refusals import Refusal, invalid
+
+_APPS_AND_GROUPS = frozenset({"group.apps", "group.groups"})
+
+
+class Groups(Handler):
+    """`/v2/groups/<id>`, and the root without an id."""
+
+    def get(self, group: str | None) -> None:
+        group_id = definitions.absolute(group or "")
+        tree = self.changes.tree(group_id)
+        embed = self.embedded() or _APPS_AND_GROUPS
+
+        def app_json(app_id: str) -> wire.Json:
+            return self.app_json(self.supervisor.apps[app_id], embed)
+
+        body = wire.group(group_id, tree, app_json)
+        if "group.apps" not in embed:
+            del body["apps"]
+        if "group.groups" not in embed:
+            del body["groups"]
+        self.send(body)
+
+    def post(self, group: str | None) -> None:
+        group_id, body = self._sent(group)
+        if group_id in self.changes.groups:
+            text = f"Group {group_id} is already created. Use PUT to change this group."
+            raise Refusal(409, text)
+        if group_id in self.supervisor.apps:
+            raise Refusal(409, f"An app with the path {group_id} already exists.")
+        self.set_header("Location", f"/v2/groups{group_id}")
+        self._regroup(group_id, self._wanted(group_id, body), 201)
+
+    def put(self, group: str | None) -> None:
+        group_id, body = self._sent(group)
+        wanted = self._wanted(group_id, body)
+        if self.flag("dryRun"):
+            steps = self.changes.plan(group_id, wanted)
+            told = [{"actions": [action.json() for action in step]} for step in steps]
+            self.send({"steps": told})
+        else:
+            self._regroup(group_id, wanted, 200)
+
+    patch = put
+
+    def delete(self, group: str | None) -> None:
+        group_id = definitions.absolute(group or "")
+        self.changes.tree(group_id)
+        deployment = self.changes.regroup(group_id, Tree(), self.flag("force"))
+        self.send_deployment(deployment)
+
+    def _sent(self, group: str | None) -> tuple[str, dict[str, Any]]:
+        """The group that is meant, and the update of it."""
+        body = self.body()
+        if not isinstance(body, dict):
+            raise invalid([fault("/", "error.expected.jsobject")])
+        given = body.get("id")
+        if given is not None and not isinstance(given, str):
+            raise invalid([fault("/id", "error.expected.jsstring")])
+        group_id = definitions.resolved(given or "", definitions.absolute(group or ""))
+        if group_id != "/" and (error := definitions.path_error(group_id)):
+            raise invalid([fault("/id", error)])
+        return group_id, body
+
+    def _wanted(self, group_id: str, body: dict[str, Any]) -> Tree:
+        given = [name for name in FIELDS if body.get(name) is not None]
+        alone = [name for name in given if name in ("scaleBy", "version")]
+        if alone and len(given) > 1:
+            raise invalid([fault(f"/{alone[0]}", "may only be combined with the 'id' field.")])
+        if "version" in alone:
+            body = _content(self, group_id, body["version"], 422)
+            return groups.update(body, group_id, Tree())
+        now = self.changes.tree(group_id) if group_id in self.changes.groups else Tree()
+        if "scaleBy" in alone:
+            self.changes.tree(group_id)
+            return groups.scaled(now, body["scaleBy"])
+        return groups.update(body, group_id, now)
+
+    def _regroup(self, group_id: str, wanted: Tree, status: int) -> None:
+        deployment = self.changes.regroup(group_id, wanted, self.flag("force"))
+        self.send_deployment(deployment, status)
+
+
+class GroupVersions(Handler):
+    def get(self, group: str | None) -> None:
+        group_id = definitions.absolute(group or "")
+        self.changes.tree(group_id)
+        self.send(list(self.changes.group_versions(group_id)))
+
+
+class GroupVersion(Handler):
+    def get(self, group: str | None, version: str) -> None:
+        self.send(_content(self, definitions.absolute(group or ""), version, 404))
+
+
+def _content(handler: Handler, group_id: str, version: Any, status: int) -> dict[str, Any]:
+    """What was in the group; a `Refusal` of this status when that is not known."""
+    content = handler.changes.group_versions(group_id).get(str(version))
+    if content is None:
+        raise Refusal(status, f"Group '{group_id}' version '{version}' does not exist")
+    found: dict[str, Any] = json.loads(content)
+    return found

@@ -1,0 +1,50 @@
+"""Long values in pieces: what many apps have in common is in memory, and on the disk, once."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LONG = 16 * 1024  # characters from which a value is kept in pieces
+PIECE = 4 * 1024  # characters of one
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """A long text, as `str` gives it. Equal pieces of all texts are one object."""
+
+    pieces: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "".join(self.pieces)
+
+
+def folded(texts: Mapping[str, str]) -> dict[str, str | Long]:
+    """The texts by the same names, the long ones in pieces."""
+    return {name: text if len(text) < LONG else _cut(text) for name, text in texts.items()}
+
+
+def unfolded(texts: Mapping[str, str | Long]) -> dict[str, str]:
+    """The texts, whole."""
+    return {name: str(text) for name, text in texts.items()}
+
+
+def brief(texts: Mapping[str, str | Long]) -> dict[str, str]:
+    """The texts without those that are long."""
+    return {name: text for name, text in texts.items() if isinstance(text, str)}
+
+
+def to_json(value: Any) -> str:
+    """JSON, in which a `Long` is a string like any other."""
+    return json.dumps(value, default=_plain)
+
+
+def _cut(text: str) -> Long:
+    return Long(tuple(sys.intern(text[at : at + PIECE]) for at in range(0, len(text), PIECE)))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Long):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,67 @@
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fob.engine import definitions
+from fob.engine.app import App
+from fob.engine.changes import Changes
+from fob.engine.deployments import Deployments
+from fob.engine.docker.host import DockerHost
+from fob.engine.docker.policy import Policy
+from fob.engine.events import Events
+from fob.engine.refusals import Refusal
+from fob.engine.store import AppRecord, Store
+
+DEFINITION = definitions.complete({"id": "/a", "cmd": "true"})
+
+
+class Wanted:
+    """As much of a supervisor as a change needs."""
+
+    def __init__(self) -> None:
+        self.apps: dict[str, App] = {}
+
+    def enter(self, record: AppRecord) -> None:
+        self.apps[record.definition["id"]] = App(record)
+
+    def forget(self, app: App) -> None:
+        del self.apps[app.id]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def changes(store: Store) -> Changes:
+    events = Events()
+    policy = Policy("", DockerHost(""))
+    return Changes(Wanted(), store, Deployments(events), events, policy)  # type: ignore[arg-type]
+
+
+def test_an_app_is_kept_at_once_and_on_the_disk_when_that_is_told(
+    changes: Changes, store: Store
+) -> None:
+    deployment = changes.create(DEFINITION)
+    assert [app.definition["id"] for app in store.apps()] == ["/a"]
+    asyncio.run(changes.kept(deployment))
+    assert list(changes.tree().apps) == ["/a"]
+
+
+def test_an_app_that_the_disk_does_not_take_is_no_more(changes: Changes, store: Store) -> None:
+    deployment = changes.create(DEFINITION)
+    ours, theirs = os.pipe()  # which cannot be synchronised
+    os.dup2(theirs, store._log_fd)
+    os.close(ours)
+    os.close(theirs)
+    with pytest.raises(Refusal) as caught:
+        asyncio.run(changes.kept(deployment))
+    assert caught.value.status == 507
+    assert changes.tree().apps == {}
+    assert store.apps() == []

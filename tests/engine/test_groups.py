@@ -1,0 +1,127 @@
+"""The tree of groups: what an update asks for."""
+
+from typing import Any
+
+import pytest
+
+from fob.engine import groups
+from fob.engine.groups import Groups, Tree
+from fob.engine.refusals import Refusal
+
+
+def app(id_: str, **more: Any) -> dict[str, Any]:
+    return {"id": id_, "cmd": "true", **more}
+
+
+def faults(body: Any, group_id: str = "/g") -> dict[str, list[str]]:
+    with pytest.raises(Refusal) as caught:
+        groups.update(body, group_id, Tree())
+    assert caught.value.status == 422
+    return {fault["path"]: fault["errors"] for fault in caught.value.body["details"]}
+
+
+NOW = groups.update(
+    {
+        "apps": [app("one", instances=2)],
+        "groups": [{"id": "h", "apps": [app("two", instances=3)]}, {"id": "i"}],
+    },
+    "/g",
+    Tree(),
+)
+
+
+def test_ids_are_relative_to_their_group() -> None:
+    assert set(NOW.apps) == {"/g/one", "/g/h/two"}
+    assert set(NOW.groups) == {"/g", "/g/h", "/g/i"}
+
+
+def test_ids_may_be_absolute() -> None:
+    body = {"apps": [app("/g/one")], "groups": [{"id": "/g/h"}]}
+    tree = groups.update(body, "/g", Tree())
+    assert (set(tree.apps), set(tree.groups)) == ({"/g/one"}, {"/g", "/g/h"})
+
+
+def test_dependencies_are_relative_to_their_group() -> None:
+    body = {
+        "groups": [{"id": "h", "dependencies": ["../i"]}, {"id": "i"}],
+        "apps": [app("one", dependencies=["two", "/x"])],
+    }
+    tree = groups.update(body, "/g", Tree())
+    assert tree.groups["/g/h"] == ("/g/i",)
+    assert tree.apps["/g/one"]["dependencies"] == ["/g/two", "/x"]
+
+
+def test_what_is_not_named_stays() -> None:
+    assert groups.update({}, "/g", NOW) == NOW
+    assert groups.update({"groups": [{"id": "h"}, {"id": "i"}]}, "/g", NOW) == NOW
+
+
+def test_apps_that_are_named_replace_those_directly_in_the_group() -> None:
+    tree = groups.update({"apps": [app("three")]}, "/g", NOW)
+    assert set(tree.apps) == {"/g/three", "/g/h/two"}
+
+
+def test_groups_that_are_named_replace_those_in_the_group() -> None:
+    tree = groups.update({"groups": [{"id": "i"}]}, "/g", NOW)
+    assert set(tree.apps) == {"/g/one"}
+    assert set(tree.groups) == {"/g", "/g/i"}
+
+
+def test_scaling_multiplies_and_rounds_up() -> None:
+    tree = groups.scaled(NOW, 1.5)
+    assert {id_: a["instances"] for id_, a in tree.apps.items()} == {"/g/one": 3, "/g/h/two": 5}
+
+
+@pytest.mark.parametrize("wrong", ["2", True, -1, float("inf"), float("nan"), []])
+def test_a_factor_is_a_number_of_at_least_zero(wrong: Any) -> None:
+    with pytest.raises(Refusal, match="not valid"):
+        groups.scaled(NOW, wrong)
+
+
+def test_every_fault_is_named_with_its_path() -> None:
+    body = {
+        "apps": [app("one", cpus=-1), {"cmd": "true"}, app("/x/y"), app("A_b")],
+        "groups": [{"id": "h", "apps": [app("ok"), app("two", mem="x")]}, {}],
+        "dependencies": [1],
+    }
+    assert faults(body) == {
+        "/apps(0)/cpus": ["got -1.0, expected 0.0 or more"],
+        "/apps(1)/id": ["error.path.missing"],
+        "/apps(2)/id": ["Identifier is not child of '/g'. Hint: use relative paths."],
+        "/apps(3)/id": faults({"apps": [app("A_b")]})["/apps(0)/id"],
+        "/groups(0)/apps(1)/mem": ["error.expected.jsnumber"],
+        "/groups(1)/id": ["error.path.missing"],
+        "/dependencies": ["error.expected.jsarray"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ([], "/"),
+        ({"apps": {}}, "/apps"),
+        ({"groups": 1}, "/groups"),
+        ({"apps": [1]}, "/apps(0)/id"),
+    ],
+)
+def test_a_body_of_another_form_is_refused(body: Any, path: str) -> None:
+    assert path in faults(body)
+
+
+def test_a_group_is_there_while_an_app_is_below_it() -> None:
+    there = Groups({"/made": ()})
+    there.entered("/a/b/c")
+    there.entered("/a/d")
+    assert [id_ in there for id_ in ("/", "/made", "/a", "/a/b", "/a/d")] == [True] * 4 + [False]
+    there.left("/a/b/c")
+    assert ("/a/b" in there, "/a" in there) == (False, True)
+    there.left("/a/d")
+    assert set(there.all()) == {"/", "/made"}
+
+
+def test_an_app_cannot_have_the_id_of_a_group() -> None:
+    there = Groups({"/made": ()})
+    there.entered("/a/b")
+    assert there.clash("/a", gone=[])
+    assert not there.clash("/a", gone=["/a/b"])
+    assert there.clash("/made", gone=[])

@@ -1,0 +1,47 @@
+"""Which apps a query asks for."""
+
+import pytest
+
+from fob.engine import definitions, selectors
+from fob.engine.refusals import Refusal
+
+LABELS = {"kind": "x", "FOB_NAME": "birds", "empty": ""}
+
+
+@pytest.mark.parametrize(
+    ("selector", "selected"),
+    [
+        ("", True),
+        ("kind", True),
+        ("other", False),
+        ("kind==x", True),
+        ("kind == y", False),
+        ("kind!=y", True),
+        ("other!=y", True),
+        ("kind in (x, y)", True),
+        ("kind in (y,z)", False),
+        ("kind notin (y, z)", True),
+        ("other notin (x)", True),
+        ("kind in (x, y), FOB_NAME==birds", True),
+        ("kind, other", False),
+        ("empty==", True),
+    ],
+)
+def test_labels_are_selected_by_marathons_grammar(selector: str, selected: bool) -> None:
+    assert selectors.label_selector(selector)(LABELS) is selected
+
+
+@pytest.mark.parametrize("wrong", ["a b", "==x", "kind in x", "kind of (x)", "(x)", "kind in (x"])
+def test_what_is_no_selector_is_refused(wrong: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        selectors.label_selector(wrong)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("id_", "cmd", "selected"),
+    [("", "", True), ("/b", "", True), ("B", "", True), ("c", "", False), ("", "SLEEP", True)],
+)
+def test_ids_and_commands_are_selected_by_a_part(id_: str, cmd: str, selected: bool) -> None:
+    app = definitions.complete({"id": "/a/b", "cmd": "sleep 1"})
+    assert selectors.selected(app, id_, cmd, lambda labels: True) is selected

@@ -1,0 +1,41 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from dispatching import Dispatcher
+
+
+@pytest.fixture
+def version() -> str:
+    """The Marathon's version; a test that is to see others is parametrised with it."""
+    return "1.5.8"
+
+
+@pytest.fixture
+def cluster(version: str, tmp_path: Path) -> Iterator[Cluster]:
+    """A Marathon that runs functions."""
+    cluster = Cluster(version, tmp_path / "agent")
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def dispatch(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Dispatcher]]:
+    """Start dispatchers on the cluster, each with its own state folder; all end with the test."""
+    started: list[Dispatcher] = []
+
+    def start(url: str = "", **settings: str) -> Dispatcher:
+        folder = tmp_path / f"home-{len(started)}"
+        started.append(Dispatcher(folder, marathon_api=url or cluster.url, **settings))
+        return started[-1]
+
+    yield start
+    for dispatcher in started:
+        dispatcher.close()
+
+
+@pytest.fixture
+def dispatcher(dispatch: Callable[..., Dispatcher]) -> Dispatcher:
+    """A dispatcher on the cluster."""
+    return dispatch()

@@ -1,0 +1,68 @@
+"""A dispatcher in a thread of its own, on whatever Marathon a test has, asked over real sockets."""
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from fob import config, main
+
+SAMPLE = b'def call_me():\n    print("Hello serverless world!")\n'
+HELLO = {"result": None, "output": "Hello serverless world!\n"}
+
+
+class Dispatcher:
+    """What `python fob_dispatcher.py` runs with these settings, without its signals."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._folder = folder / "snippets"
+        self._settings = config.from_environment(
+            {}, host="127.0.0.1", port=0, home=str(folder), **settings
+        )
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self._sock.setblocking(False)
+        self.url = f"http://127.0.0.1:{self._sock.getsockname()[1]}"
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread.start()
+        self._up.wait()
+
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._up.set()
+        with self._sock:
+            await main.serve(self._settings, [self._sock], self._stopping)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        return requests.request(method, self.url + path, timeout=60, **options)
+
+    def answer(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON of an answer that must be a success."""
+        answer = self.ask(method, path, **options)
+        assert answer.status_code == 200, (answer.status_code, answer.text)
+        return answer.json()
+
+    def refusal(self, method: str, path: str, **options: Any) -> tuple[int, str, str]:
+        """Status, code and message of an answer that must be an error in the one shape."""
+        answer = self.ask(method, path, **options)
+        error = answer.json()["error"]
+        return answer.status_code, error["code"], error["message"]
+
+    def gen(self, body: bytes = SAMPLE, query: str = "") -> str:
+        return str(self.answer("POST", f"/api/gen{query}", data=body)["id"])
+
+    def call(self, id_: str) -> Any:
+        return self.answer("GET", f"/api/call/{id_}")
+
+    def listed(self) -> list[str]:
+        return [each["id"] for each in self.answer("GET", "/api/functions")["functions"]]
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self._folder.iterdir())

@@ -1,0 +1,136 @@
+"""What tells one version of Marathon from another: the fields it knows, and how it says no."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+VERSIONS = ("0.15.3", "1.1.1", "1.3.0", "1.4.0", "1.5.8", "1.8.222", "1.11.24")
+# what a definition that does not say is given
+DEFAULTS: dict[str, Any] = {
+    "cmd": None,
+    "args": None,
+    "container": None,
+    "instances": 1,
+    "cpus": 0.1,
+    "mem": 128,
+    "disk": 0,
+    "env": {},
+    "labels": {},
+    "constraints": [],
+    "dependencies": [],
+    "healthChecks": [],
+    "acceptedResourceRoles": None,
+    "maxLaunchDelaySeconds": 3600,
+}
+
+App = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Era:
+    """A version of Marathon."""
+
+    version: str
+
+    def since(self, *number: int) -> bool:
+        return tuple(int(part) for part in self.version.split(".")) >= number
+
+    @cached_property
+    def schema(self) -> Any:
+        """Of the published schemas the one that is nearest."""
+        newest = [name for name in ("1.4.0", "1.5.8", "1.6.590") if self.since(*_two(name))]
+        name = newest[-1] if newest else "1.1.1"
+        text = (SCHEMAS / f"AppDefinition-{name}.json").read_text()
+        return jsonschema.Draft4Validator(json.loads(text))
+
+    def faults(self, definition: App) -> list[dict[str, Any]]:
+        """What this version finds wrong with a definition, in the form of `details`."""
+        found = self.schema.iter_errors(definition)
+        return [
+            {"path": "/" + "/".join(map(str, fault.path)), "errors": [fault.message]}
+            for fault in found
+        ]
+
+    def invalid(self, faults: list[dict[str, Any]]) -> tuple[int, Any]:
+        status = 422 if self.since(1, 5) else 400
+        return status, {"message": "Invalid JSON", "details": faults}
+
+    def app(self, definition: App) -> App:
+        """The definition as this version keeps it: completed, and without what it knows not."""
+        kept = DEFAULTS | definition
+        ports = len(kept.pop("portDefinitions", [])) if self.since(1) else 0
+        given = [10000 + n for n in range(ports or 1)]
+        if self.since(1):
+            kept["portDefinitions"] = [{"port": n, "protocol": "tcp", "labels": {}} for n in given]
+        if self.since(1, 5):
+            kept |= _networked(kept["container"]) | {"unreachableStrategy": "disabled"}
+            return {key: value for key, value in kept.items() if value is not None}
+        return kept | {"ports": given, "uris": [], "storeUrls": [], "ipAddress": None}
+
+    def task(self, task: App) -> App:
+        """A task in `tasks[]`, out of all that is known of it."""
+        unknown = {"instanceId", "alive"}
+        unknown |= set() if self.since(1, 3) else {"state", "localVolumes"}
+        unknown |= set() if self.since(1, 1) else {"ipAddresses"}
+        answer = {key: value for key, value in task.items() if key not in unknown}
+        if task["alive"] is not None:
+            check = {"taskId": task["id"], "alive": task["alive"], "consecutiveFailures": 0}
+            answer["healthCheckResults"] = [check]
+        return answer
+
+    def ids(self, app_id: str, uuid: str) -> tuple[str, str]:
+        """The id of a task, and that of its instance."""
+        flat = app_id.strip("/").replace("/", "_")
+        if self.since(1, 9):
+            return f"{flat}.instance-{uuid}._app.1", f"{flat}.instance-{uuid}"
+        return f"{flat}.{uuid}", f"{flat}.marathon-{uuid}"
+
+    def status_update(self, task: App, state: str, message: str = "") -> App:
+        """The data of a `status_update_event`."""
+        kept = ("slaveId", "appId", "host", "ports", "version")
+        kept += ("ipAddresses",) if self.since(1, 1) else ()
+        told = {"taskId": task["id"], "taskStatus": state, "message": message}
+        return {key: task[key] for key in kept} | told
+
+    def health(self, task: App) -> list[tuple[str, App]]:
+        """The events of a health check's new result."""
+        told = {"appId": task["appId"], "version": task["version"], "alive": task["alive"]}
+        if not self.since(1, 4):
+            return [("health_status_changed_event", told | {"taskId": task["id"]})]
+        instance = {"instanceId": task["instanceId"], "runSpecVersion": task["version"]}
+        instance |= {"runSpecId": task["appId"], "healthy": task["alive"]}
+        return [
+            ("health_status_changed_event", told | {"instanceId": task["instanceId"]}),
+            ("instance_health_changed_event", instance),
+        ]
+
+    @property
+    def filters_events(self) -> bool:
+        return self.since(1, 3, 7)
+
+    @property
+    def redirects_events(self) -> bool:
+        """Whether a standby sends who wants events to the leader; older ones pass them on."""
+        return self.since(1, 7)
+
+
+def _networked(container: App | None) -> App:
+    """Where 1.5 and newer have a container's network and ports."""
+    if not container:
+        return {"networks": [{"mode": "host"}]}
+    docker = {"image": container["docker"]["image"], "privileged": False, "parameters": []}
+    moved = {
+        "type": "DOCKER",
+        "docker": docker,
+        "portMappings": container["docker"]["portMappings"],
+    }
+    return {"networks": [{"mode": "container/bridge"}], "container": moved}
+
+
+def _two(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])

@@ -1,0 +1,276 @@
+"""What Marathon can do to a dispatcher: each has one right outcome, and the next request works."""
+
+import functools
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import days
+import marathon_answers as says
+import pytest
+import requests
+from cluster import BadDay, Cluster
+from dispatching import HELLO, SAMPLE, Dispatcher
+
+import live
+from fob import main, registration
+from fob.marathon import Marathon, client
+
+NO_LEADER = says.HTML_502
+TOO_LARGE = {
+    "message": "Object is not valid",
+    "details": [
+        {
+            "path": "/",
+            "errors": [
+                "The way we persist data in ZooKeeper would exceed the maximum ZK node size"
+            ],
+        }
+    ],
+}
+HTML_403 = "<html><head><title>403 Forbidden</title></head><body>openresty</body></html>"
+BROKEN = (
+    b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n{"id":'
+)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between one try and the next, and of patience."""
+    monkeypatch.setattr(client, "GET_PAUSES", (0.001, 0.001))
+    monkeypatch.setattr(client, "CHANGE_PAUSES", (0.001, 0.001, 0.001, 0.001))
+    monkeypatch.setattr(main, "Marathon", functools.partial(Marathon, read_timeout=1.0))
+    monkeypatch.setattr(main, "SETTLE_EVERY", 0.05)
+
+
+def follows(dispatcher: Dispatcher, cluster: Cluster, id_: str) -> None:
+    """Wait until the dispatcher's table says where the function is, without Marathon."""
+
+    def unasked() -> bool:
+        before = len(cluster.asked)
+        dispatcher.answer("GET", f"/api/meta/{id_}?wait=30")
+        return f"GET /v2/apps/fob-aviary/{id_}" not in cluster.asked[before:]
+
+    live.until(unasked, "the table")
+
+
+def well(dispatcher: Dispatcher, cluster: Cluster, functions: int = 1) -> None:
+    """Registering and calling work, and nothing but such functions is anywhere."""
+    cluster.good()
+    assert dispatcher.call(dispatcher.gen()) == HELLO
+    assert len(dispatcher.listed()) == len(cluster.apps) == functions
+    assert [n for n in dispatcher.files() if n.endswith(".pending")] == []
+    assert len([n for n in dispatcher.files() if n.endswith(".snippet")]) == functions
+
+
+# a registration that was not carried out: one clear error, and nothing left behind
+
+REFUSALS: dict[str, tuple[BadDay, int, int, str, str]] = {
+    "no leader": (days.says(502, NO_LEADER), 1, 503, "marathon_busy", "502 Bad Gateway"),
+    "too many": (days.says(403, says.TOO_MANY), 9, 503, "marathon_busy", "Max number (100)"),
+    "zookeeper": (days.says(422, TOO_LARGE), 1, 502, "marathon_refused", "maximum ZK node size"),
+    "login": (days.says(401, says.HTML_401), 1, 502, "marathon_unauthorized", "401 Authorization"),
+    "forbidden": (days.says(403, HTML_403), 1, 502, "marathon_forbidden", "403 Forbidden"),
+    "locked": (days.says(409, says.LOCKED), 9, 409, "app_locked", "deployment 97c136bf"),
+    "reset": (days.resets, 1, 504, "marathon_dropped", "broke off"),
+    "broken json": (days.raw(BROKEN), 1, 502, "marathon_unintelligible", "not JSON"),
+    "another's json": (days.says(200, "<html>x</html>"), 1, 502, "marathon_unintelligible", "x"),
+    "moved": (days.says(302, "", Location="/x"), 1, 502, "marathon_redirects", "points to"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_registration_that_fails_says_why_and_leaves_nothing(
+    name: str, cluster: Cluster, dispatcher: Dispatcher
+) -> None:
+    day, times, *expected, words = REFUSALS[name]
+    cluster.bad("POST /v2/apps", day, times)
+    status, code, message = dispatcher.refusal("POST", "/api/gen", data=SAMPLE)
+    assert [status, code] == expected
+    assert words in message
+    assert (cluster.apps, dispatcher.files()) == ({}, [])
+    well(dispatcher, cluster)
+
+
+# a registration that was carried out, whatever the answer
+
+UNCLEAR: dict[str, BadDay] = {
+    "no leader": days.says(502, NO_LEADER),
+    "timed out": days.says(503, {"message": "Futures timed out after [10000 milliseconds]"}),
+    "gateway": days.says(504, "<html><title>504 Gateway Time-out</title></html>"),
+    "reset": days.resets,
+    "broken json": days.raw(BROKEN),
+    "silent": days.hangs,
+}
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_a_registration_that_was_carried_out_is_a_success_whatever_was_said(
+    name: str, cluster: Cluster, dispatcher: Dispatcher
+) -> None:
+    cluster.bad("POST /v2/apps", days.done_but(UNCLEAR[name]))
+    assert dispatcher.call(dispatcher.gen()) == HELLO
+    assert len(cluster.apps) == 1
+
+
+@pytest.mark.parametrize("name", ["timed out", "silent"])
+def test_a_registration_carried_out_later_than_anybody_waited_is_taken_back(
+    name: str, cluster: Cluster, dispatcher: Dispatcher
+) -> None:
+    later: list[Callable[[], None]] = []
+
+    def day(exchange: Any, go: Callable[[], None]) -> None:
+        later.append(lambda: cluster.post(json.loads(exchange.body)))
+        UNCLEAR[name](exchange, go)
+
+    cluster.bad("POST /v2/apps", day)
+    assert dispatcher.refusal("POST", "/api/gen", data=SAMPLE)[1] == "marathon_unsure"
+    asked = len(cluster.asked)
+    live.until(lambda: "DELETE" in " ".join(cluster.asked[asked:]), "an attempt to remove it")
+    later[0]()
+    live.until(lambda: not cluster.apps and not dispatcher.files(), "its removal")
+    well(dispatcher, cluster)
+
+
+def test_a_silent_marathon_is_given_up_and_the_dispatcher_answers_meanwhile(
+    cluster: Cluster, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "UNSURE_SECONDS", 0.0)
+    cluster.bad("", days.hangs, 50)
+    refused: list[tuple[int, str, str]] = []
+    asking = threading.Thread(
+        target=lambda: refused.append(dispatcher.refusal("POST", "/api/gen", data=SAMPLE))
+    )
+    asking.start()
+    live.until(lambda: "POST /v2/apps" in cluster.asked, "the registration")
+    assert dispatcher.answer("GET", "/api/stats") == {"status": "fob up"}
+    asking.join()
+    assert [each[:2] for each in refused] == [(504, "marathon_unsure")]
+    assert dispatcher.refusal("GET", "/api/functions")[:2] == (504, "marathon_silent")
+    cluster.good()
+    live.until(lambda: dispatcher.files() == [], "the end of the record")
+    well(dispatcher, cluster)
+
+
+# what passes
+
+
+def test_too_many_deployments_are_waited_for(cluster: Cluster, dispatcher: Dispatcher) -> None:
+    cluster.bad("POST /v2/apps", days.says(403, says.TOO_MANY), 3)
+    assert dispatcher.call(dispatcher.gen()) == HELLO
+    assert cluster.asked.count("POST /v2/apps") == 4
+
+
+def test_a_lock_is_waited_for_and_overruled_by_a_removal(
+    cluster: Cluster, dispatcher: Dispatcher
+) -> None:
+    id_ = dispatcher.gen(query="?instances=0")
+    cluster.bad("PUT", days.says(409, says.LOCKED), 3)
+    dispatcher.answer("PATCH", f"/api/functions/{id_}", json={"name": "x"})
+    cluster.bad("PUT", days.says(409, says.LOCKED), 9)
+    refused = dispatcher.refusal("PATCH", f"/api/functions/{id_}", json={"name": "y"})
+    assert refused[:2] == (409, "app_locked")
+    cluster.good()
+    cluster.bad("DELETE", days.says(409, says.LOCKED), 5)
+    dispatcher.answer("DELETE", f"/api/functions/{id_}")
+    well(dispatcher, cluster)
+
+
+def test_a_function_answers_while_marathon_is_away(
+    cluster: Cluster, dispatcher: Dispatcher
+) -> None:
+    id_ = dispatcher.gen()
+    follows(dispatcher, cluster, id_)
+    cluster.bad("", days.says(502, NO_LEADER), 500)
+    cluster.cut()
+    assert dispatcher.call(id_) == HELLO
+    assert dispatcher.ask("GET", f"/api/cs/{id_}").content == SAMPLE
+    assert dispatcher.refusal("GET", f"/api/functions/{id_}")[:2] == (503, "marathon_busy")
+    cluster.good()
+    follows(dispatcher, cluster, id_)
+    well(dispatcher, cluster, 2)
+
+
+# leaders
+
+
+@pytest.mark.parametrize("version", ["1.5.8", "1.8.222", "1.11.24"])
+def test_a_standby_leads_to_the_leader_and_then_leads_itself(
+    cluster: Cluster, dispatch: Callable[..., Dispatcher]
+) -> None:
+    cluster.authorization = "token=T"
+    standby = cluster.stand()
+    dispatcher = dispatch(standby.url + "/service/marathon", marathon_token="T")
+    id_ = dispatcher.gen()
+    follows(dispatcher, cluster, id_)
+    assert dispatcher.call(id_) == HELLO
+    cluster.elect(standby)
+    live.until(cluster.listeners, "the stream")
+    follows(dispatcher, cluster, id_)
+    well(dispatcher, cluster, 2)
+
+
+def test_a_stream_of_somebody_else_gets_no_token(
+    cluster: Cluster, dispatch: Callable[..., Dispatcher]
+) -> None:
+    cluster.authorization = "token=T"
+    other = cluster.stand()  # nobody's leader
+    place = other.url + "/service/marathon/v2/events"
+    cluster.bad("GET /v2/events", days.says(302, "", Location=place))
+    dispatcher = dispatch(marathon_token="T")
+    live.until(cluster.listeners, "the stream, at home")
+    assert ["authorization" in each.headers for each in other.seen] == [False]
+    well(dispatcher, cluster)
+
+
+# events
+
+
+def test_lost_events_are_made_up_for_when_the_stream_comes_back(
+    cluster: Cluster, dispatcher: Dispatcher
+) -> None:
+    kept, removed = dispatcher.gen(), dispatcher.gen()
+    for id_ in (kept, removed):
+        follows(dispatcher, cluster, id_)
+    cluster.deaf = True
+    apps = f"{cluster.url}/v2/apps/fob-aviary/"
+    moved = {"env": cluster.apps[f"/fob-aviary/{kept}"]["env"]}
+    assert requests.put(apps + kept, json=moved, timeout=30).status_code == 200
+    assert requests.delete(apps + removed, timeout=30).status_code == 200
+    cluster.deaf = False
+    cluster.cut()
+    live.until(lambda: dispatcher.listed() == [kept], "the right list")
+    follows(dispatcher, cluster, kept)
+    [task] = cluster.tasks[f"/fob-aviary/{kept}"]
+    assert dispatcher.answer("GET", f"/api/meta/{kept}")["port"] == task["ports"][0]
+    assert dispatcher.call(kept) == HELLO
+
+
+@pytest.mark.parametrize(
+    "body", [{"tasks": [{}]}, {"tasks": [{"id": 7, "appId": None}]}, {"tasks": 5}, [], "x"]
+)
+def test_a_list_of_tasks_that_nobody_understands_is_asked_for_again(
+    body: Any, cluster: Cluster, dispatcher: Dispatcher
+) -> None:
+    id_ = dispatcher.gen()
+    follows(dispatcher, cluster, id_)
+    cluster.bad("GET /v2/tasks", days.says(200, body))
+    cluster.cut()
+    live.until(lambda: cluster.asked.count("GET /v2/tasks") > 2, "another list")
+    follows(dispatcher, cluster, id_)
+
+
+@pytest.mark.parametrize("version", ["1.1.1", "1.11.24"])
+def test_the_events_of_everybody_else_hold_nobody_up(
+    cluster: Cluster, dispatcher: Dispatcher
+) -> None:
+    others = b'event: status_update_event\r\ndata: {"appId": "/other/x", "taskId": "t%d",'
+    others += b' "taskStatus": "TASK_RUNNING"}\r\n\r\n'
+    plan = b"event: deployment_info\r\ndata: " + b"x" * 1_000_000 + b"\r\n\r\n"
+    live.until(cluster.listeners, "the stream")
+    cluster.pour(b"".join(others % n for n in range(20_000)) + 10 * plan)
+    cluster.pour(b"event: status_update_event\r\ndata: {broken\r\n\r\nevent: \r\ndata\r\n\r\n")
+    id_ = dispatcher.gen()
+    follows(dispatcher, cluster, id_)
+    assert dispatcher.call(id_) == HELLO

@@ -1,0 +1,125 @@
+"""Several dispatchers on one Marathon give the same answers, whoever changes what."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+from cluster import Cluster
+from dispatching import HELLO, SAMPLE, Dispatcher
+
+import live
+
+Both = tuple[Dispatcher, Dispatcher]
+ROUTES = ("/api/meta/{}", "/api/cs/{}", "/api/functions/{}", "/api/call/{}")
+
+
+@pytest.fixture
+def both(dispatch: Callable[..., Dispatcher]) -> Both:
+    return dispatch(), dispatch()
+
+
+def same(both: Both, path: str) -> bytes:
+    """The answer of both, once it is one: news reach them one after the other."""
+
+    def agreed() -> list[bytes]:
+        answers = [each.ask("GET", path) for each in both]
+        said = {(answer.status_code, answer.content) for answer in answers}
+        return [answers[0].content] if len(said) == 1 else []
+
+    return bytes(live.until(agreed, f"one answer for {path}")[0])
+
+
+def user(cluster: Cluster, method: str, path: str, **options: Any) -> None:
+    """What a user of Marathon does without asking fob."""
+    answer = requests.request(method, cluster.url + path, timeout=30, **options)
+    assert answer.status_code == 200, answer.text
+
+
+def gone(both: Both, id_: str) -> None:
+    """The function is nowhere any more."""
+    for each in both:
+        live.until(lambda each=each: id_ not in each.listed(), "a list without it")
+        for route in ROUTES:
+            assert each.refusal("GET", route.format(id_))[:2] == (404, "not_found")
+
+
+@pytest.mark.parametrize("version", ["1.1.1", "1.11.24"])
+def test_what_one_made_the_other_finds_calls_changes_and_removes(
+    both: Both, cluster: Cluster
+) -> None:
+    one, other = both
+    id_ = one.gen(query="?name=hello")
+    place = one.ask("GET", f"/api/meta/{id_}?wait=30").content
+    assert same(both, f"/api/meta/{id_}") == place
+    assert same(both, f"/api/cs/{id_}") == SAMPLE
+    assert id_.encode() in same(both, "/api/functions")
+    assert other.call(id_) == one.call(id_) == HELLO
+    described = [each.answer("GET", f"/api/functions/{id_}") for each in both]
+    assert [len(each.pop("timeline")) for each in described] == [4, 0]
+    other.answer("PATCH", f"/api/functions/{id_}", json={"name": "bye", "timeout": 7})
+    changed = same(both, "/api/functions")
+    assert b'"bye"' in changed
+    assert one.answer("GET", f"/api/functions/{id_}")["settings"]["timeout"] == 7
+    other.answer("DELETE", f"/api/functions/{id_}")
+    gone(both, id_)
+    assert cluster.apps == {}
+
+
+def test_its_file_is_forgotten_by_its_dispatcher_when_it_is_removed_there_again(
+    both: Both,
+) -> None:
+    one, other = both
+    id_ = one.gen(query="?instances=0")
+    other.answer("DELETE", f"/api/functions/{id_}")
+    assert f"{id_}.snippet" in one.files()
+    assert [each.refusal("DELETE", f"/api/functions/{id_}")[0] for each in both] == [404, 404]
+    assert one.files() == []
+
+
+def test_what_a_user_of_marathon_scales_and_removes_is_seen_by_all(
+    both: Both, cluster: Cluster
+) -> None:
+    id_ = both[0].gen()
+    app = f"/v2/apps/fob-aviary/{id_}"
+    assert both[1].call(id_) == HELLO
+    user(cluster, "PUT", app, json={"instances": 2})
+    for each in both:
+        live.until(lambda each=each: instances(each) == (2, 2), "two instances")
+    assert b'"instances_ready": 2' in same(both, "/api/functions")
+    user(cluster, "PUT", app, json={"instances": 0})
+    assert b'"suspended"' in live.until(lambda: at_rest(same(both, "/api/functions")), "rest")
+    user(cluster, "DELETE", app)
+    gone(both, id_)
+
+
+def test_a_group_deleted_under_them_takes_its_functions_and_comes_back_with_new_ones(
+    both: Both, cluster: Cluster
+) -> None:
+    ids = [each.gen() for each in both]
+    for id_ in ids:
+        assert both[0].call(id_) == both[1].call(id_) == HELLO
+    user(cluster, "DELETE", "/v2/groups/fob-aviary")
+    for id_ in ids:
+        gone(both, id_)
+    assert same(both, "/api/functions") == b'{"functions": []}'
+    again = both[0].gen()
+    assert both[1].call(again) == HELLO
+    assert both[0].listed() == both[1].listed() == [again]
+
+
+def test_both_register_at_once(both: Both) -> None:
+    with ThreadPoolExecutor(10) as pool:
+        made = list(pool.map(lambda n: both[n % 2].gen(query="?instances=0"), range(20)))
+    same(both, "/api/functions")
+    assert sorted(both[0].listed()) == sorted(both[1].listed()) == sorted(made)
+
+
+def instances(dispatcher: Dispatcher) -> tuple[int, int]:
+    [listed] = dispatcher.answer("GET", "/api/functions")["functions"]
+    return listed["instances_wanted"], listed["instances_ready"]
+
+
+def at_rest(listed: bytes) -> bytes:
+    return listed if b'"suspended"' in listed else b""
