@@ -14,8 +14,8 @@ help:  ## list these targets
 demo: .venv/runtime  ## from a file to an endpoint, every HTTP exchange shown; leaves nothing behind
 	@$(BIN)/python -m fob.demo py_example.py
 
-test: .venv/development  ## every test (make test PYTEST='-k marathon' for some)
-	@$(BIN)/python -m pytest $(PYTEST)
+test: .venv/development  ## every test, side by side (make test PYTEST='-k marathon' for some)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup $(PYTEST)
 
 run: .venv/runtime  ## the service in the foreground, on http://127.0.0.1:9999
 	@exec $(BIN)/python -m fob serve
