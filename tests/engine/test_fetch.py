@@ -220,6 +220,7 @@ def test_uris_are_fetched_as_of_old(engine: live.Engine, site: Site) -> None:
         tarred(link("out", "/tmp")),
         tarred(link("w", "q/.."), link("q", "."), ("w/evil", "x")),
     ],
+    ids=["above", "absolute", "through a link", "a link", "a link of links"],
 )
 def test_nothing_is_unpacked_outside_of_the_sandbox(
     engine: live.Engine, site: Site, content: bytes

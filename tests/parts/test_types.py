@@ -373,7 +373,11 @@ def test_results_json_has_no_type_for_are_written_as_text() -> None:
     ]
 
 
-@pytest.mark.parametrize("result", [{1, 2}, object(), Item, lambda: 0, 1j], ids=repr)
+@pytest.mark.parametrize(
+    "result",
+    [{1, 2}, object(), Item, lambda: 0, 1j],
+    ids=["set", "object", "class", "function", "complex"],
+)
 def test_what_json_cannot_hold_honestly_is_an_error(result: Any) -> None:
     with pytest.raises(TypeError, match="is not JSON"):
         json.dumps(result, default=values.encode)
