@@ -15,7 +15,7 @@ demo: .venv/runtime  ## from a file to an endpoint, every HTTP exchange shown; l
 	@$(BIN)/python -m fob.demo py_example.py
 
 test: .venv/development  ## every test, side by side (make test PYTEST='-k marathon' for some)
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup $(PYTEST)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST)
 
 run: .venv/runtime  ## the service in the foreground, on http://127.0.0.1:9999
 	@exec $(BIN)/python -m fob serve

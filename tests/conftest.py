@@ -13,15 +13,6 @@ import docker_engine
 import live
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What tests share with their file, or need Docker or the clients for, is made in one of the
-    processes that run them side by side."""
-    for item in items:
-        shared = "clients" in item.path.parts or item.get_closest_marker("docker")
-        item.add_marker(pytest.mark.xdist_group("shared" if shared else item.path.name))
-
-
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind(tmp_path: Path) -> Iterator[None]:
     """No process, thread or file descriptor of a test outlives it."""

@@ -1,6 +1,7 @@
 """Marathon's real clients, installed from their registries into `.venv/clients` (`make clean`
 removes it), each once: a folder whose recipe has not changed is used again."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -142,7 +143,9 @@ RECIPES: dict[str, Callable[[Path], None]] = {
 def install_all() -> dict[str, Path | str]:
     """Install what is missing, side by side: where each client is, or why it cannot be had."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor() as pool:
+    # the tests run in several processes: one installs, the others wait
+    with (FOLDER / "lock").open("w") as lock, ThreadPoolExecutor() as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         return dict(zip(RECIPES, pool.map(_installed, RECIPES), strict=True))
 
 
