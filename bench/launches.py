@@ -12,9 +12,9 @@ from pathlib import Path
 from bench.load import Connection
 from bench.service import HELLO
 from fob import appdef, timeline
-from fob.engine import environment
-from fob.engine.forked import COMMAND, ZygoteLauncher
-from fob.engine.launchers import Exit, Launch, Launcher
+from fob.engine.launchers import environment
+from fob.engine.launchers.contract import Exit, Launch, Launcher
+from fob.engine.launchers.forked import COMMAND, ZygoteLauncher
 from fob.options import Options
 
 PAUSE_SECONDS = 0.03  # in which a launcher readies what it likes to have ready

@@ -1,7 +1,7 @@
 """Imports point down: who may know whom, read from the source."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,29 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 COMMON = {"fob", "fob.errors", "fob.config", "fob.held", "fob.log", "fob.timeline"}
 # the three that may know both sides: they put them together
 BOTH_SIDES = {"fob.main", "fob.cli", "fob.demo"}
+# the engine's rooms, and what lies beside them: each may know those before it
+ENGINE = [
+    "programs",
+    "refusals",
+    "states",
+    "pieces",
+    "events",
+    "definitions",
+    "store",
+    "machine",
+    "launchers",
+    "docker",
+    "health",
+    "tasks",
+    "staging",
+    "deployments",
+    "supervision",
+    "changes",
+    "api",
+    "link",
+    "main",
+    "__main__",
+]
 
 
 def name_of(file: Path) -> str:
@@ -24,8 +47,24 @@ def name_of(file: Path) -> str:
 
 def imports_of(file: Path) -> set[str]:
     """The modules of fob that a file imports anywhere in it, by full name."""
+    return _imports(file, ast.walk(ast.parse(file.read_bytes())))
+
+
+def imports_at_work(file: Path) -> set[str]:
+    """Those of them that are there when it runs, and not for its annotations alone."""
+    return _imports(file, _at_work(ast.parse(file.read_bytes())))
+
+
+def _at_work(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from _at_work(node)
+
+
+def _imports(file: Path, nodes: Iterable[ast.AST]) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -80,6 +119,32 @@ def test_the_engine_knows_nothing_of_functions(file: Path) -> None:
     assert others <= COMMON
 
 
+def room_of(name: str) -> str:
+    return name.split(".")[2]
+
+
+def test_the_engines_rooms_are_all_in_order() -> None:
+    rooms = {room_of(name) for name in map(name_of, FILES) if name.startswith("fob.engine.")}
+    assert rooms == set(ENGINE)
+
+
+@pytest.mark.parametrize("room", ENGINE)
+def test_a_room_of_the_engine_knows_only_those_below_it(room: str) -> None:
+    below = ENGINE[: ENGINE.index(room) + 1]
+    knowing = {
+        name_of(file): name
+        for file in files_in(f"fob.engine.{room}")
+        for name in imports_at_work(file)
+        if name.startswith("fob.engine.") and room_of(name) not in below
+    }
+    assert knowing == {}
+
+
+@pytest.mark.parametrize("file", files_in("fob.engine.programs"), ids=name_of)
+def test_the_engines_programs_know_nothing_of_fob(file: Path) -> None:
+    assert imports_of(file) == set()
+
+
 @pytest.mark.parametrize("file", files_in("fob.marathon"), ids=name_of)
 def test_the_marathon_client_knows_nothing_of_functions(file: Path) -> None:
     others = {name for name in imports_of(file) if not is_in(name, "fob.marathon")}
@@ -114,5 +179,5 @@ def test_nobody_imports_the_command_line() -> None:
 def test_the_environment_is_read_in_one_module_only() -> None:
     readers = {name_of(file) for file in FILES if reads_environment(file)}
     # a task's environment is its own: the runner and its parts read it, the zygote makes it
-    tasks_own = {"fob.runner", "fob.parts.aws", "fob.engine.zygote"}
+    tasks_own = {"fob.runner", "fob.parts.aws", "fob.engine.programs.zygote"}
     assert readers - tasks_own == {"fob.config"}

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import live
-from fob.engine import environment
-from fob.engine.forked import COMMAND, ZygoteLauncher
-from fob.engine.launchers import Exit, Launch, Launcher, ProcessLauncher, Running, identity
+from fob.engine.launchers import environment
+from fob.engine.launchers.contract import Exit, Launch, Launcher, Running
+from fob.engine.launchers.executed import ProcessLauncher, identity
+from fob.engine.launchers.forked import COMMAND, ZygoteLauncher
 
 # a program as small as can be: it runs what it is given
 PROGRAM = b"if __name__ == '__main__':\n    exec(SNIPPET)\n"

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from fob.engine import definitions
-from fob.engine.app import App
 from fob.engine.changes import Changes
-from fob.engine.deployments import Deployments
+from fob.engine.definitions import definitions
+from fob.engine.deployments.deployments import Deployments
 from fob.engine.docker.host import DockerHost
 from fob.engine.docker.policy import Policy
 from fob.engine.events import Events
 from fob.engine.refusals import Refusal
-from fob.engine.store import AppRecord, Store
+from fob.engine.store.store import AppRecord, Store
+from fob.engine.tasks.app import App
 
 DEFINITION = definitions.complete({"id": "/a", "cmd": "true"})
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import live
-from fob.engine import definitions
-from fob.engine.constraints import attributes_of, unmet
+from fob.engine.definitions import definitions
+from fob.engine.definitions.constraints import attributes_of, unmet
 from fob.engine.refusals import Refusal
 from fob.errors import BadRequest
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from fob.engine import definitions
+from fob.engine.definitions import definitions
 from fob.engine.refusals import Refusal
 
 

@@ -2,9 +2,10 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from fob.engine import definitions, environment
+from fob.engine.definitions import definitions
+from fob.engine.launchers import environment
 from fob.engine.states import TaskState
-from fob.engine.store import TaskRecord
+from fob.engine.store.store import TaskRecord
 
 RECORD = TaskRecord(
     id="a_b.1",

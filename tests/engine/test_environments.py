@@ -10,8 +10,8 @@ import pytest
 from fake_uv import FakeUv
 
 import live
-from fob.engine import environments, installer
-from fob.engine.environments import Needs, needs_of
+from fob.engine.staging import environments, installer
+from fob.engine.staging.environments import Needs, needs_of
 
 LIST = 'ls "$FOB_SITE_PACKAGES"; exec sleep 1000'
 

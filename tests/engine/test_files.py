@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fob import timeline
-from fob.engine.files import OUTPUT_LIMIT_BYTES, Pipes, TaskFolder
+from fob.engine.machine.files import OUTPUT_LIMIT_BYTES, Pipes, TaskFolder
 
 
 @pytest.fixture

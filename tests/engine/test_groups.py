@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fob.engine import groups
-from fob.engine.groups import Groups, Tree
+from fob.engine.definitions import groups
+from fob.engine.definitions.groups import Groups, Tree
 from fob.engine.refusals import Refusal
 
 

@@ -10,11 +10,11 @@ import pytest
 from serving import Heard, Pages, become, check, counts
 
 import live
-from fob.engine import definitions
-from fob.engine.files import TaskFolders
+from fob.engine.definitions import definitions
+from fob.engine.machine.files import TaskFolders
 from fob.engine.states import TaskState
-from fob.engine.store import TaskRecord
-from fob.engine.task import Task
+from fob.engine.store.store import TaskRecord
+from fob.engine.tasks.task import Task
 
 FOREVER = "exec sleep 1000"
 

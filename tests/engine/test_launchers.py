@@ -12,9 +12,11 @@ import launching
 import pytest
 from launching import Bench, gone, until
 
-from fob.engine import definitions
-from fob.engine.docker.wanted import container_of
-from fob.engine.launchers import ChosenLauncher, Exit, Launch, LaunchFailed, ProcessLauncher
+from fob.engine.definitions import definitions
+from fob.engine.definitions.containers import container_of
+from fob.engine.launchers.chosen import ChosenLauncher
+from fob.engine.launchers.contract import Exit, Launch, LaunchFailed
+from fob.engine.launchers.executed import ProcessLauncher
 
 SLEEP = "import time; time.sleep(1000)"
 WITH_IMAGE = {"id": "/a", "container": {"type": "DOCKER", "docker": {"image": "x"}}}

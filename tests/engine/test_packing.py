@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from fob.engine import packing
-from fob.engine.packing import Unpacker
+from fob.engine.launchers import packing
+from fob.engine.launchers.packing import Unpacker
 
 
 def packed(program: bytes, given: bytes) -> str:

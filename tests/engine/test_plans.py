@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from fob.engine import definitions, plans
+from fob.engine.definitions import definitions
+from fob.engine.deployments import plans
 from fob.engine.refusals import Refusal
 
 

@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from fob.engine import definitions
-from fob.engine.resources import NoRoom, Resources, bind, check_placement, promised_cpus
+from fob.engine.definitions import definitions
+from fob.engine.machine.resources import NoRoom, Resources, bind, check_placement, promised_cpus
 
 
 def app(**more: object) -> definitions.Definition:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fob.engine import definitions, selectors
+from fob.engine.api import selectors
+from fob.engine.definitions import definitions
 from fob.engine.refusals import Refusal
 
 LABELS = {"kind": "x", "FOB_NAME": "birds", "empty": ""}

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import live
-from fob.engine import definitions, pieces
+from fob.engine import pieces
+from fob.engine.definitions import definitions
 from fob.engine.pieces import LONG, PIECE
-from fob.engine.store import VERSIONS_KEPT, Store
+from fob.engine.store.store import VERSIONS_KEPT, Store
 
 SAME = "same " * (LONG // 5)
 SAME = SAME[: len(SAME) // PIECE * PIECE] + "x" * PIECE

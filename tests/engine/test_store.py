@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from fob.engine import definitions
+from fob.engine.definitions import definitions
 from fob.engine.refusals import Refusal
 from fob.engine.states import TaskState
-from fob.engine.store import FAILURES_KEPT, VERSIONS_KEPT, Store, TaskRecord
+from fob.engine.store.store import FAILURES_KEPT, VERSIONS_KEPT, Store, TaskRecord
 
 TASK = TaskRecord(
     id="a.1",

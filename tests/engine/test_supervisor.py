@@ -13,7 +13,7 @@ import requests
 from launching import PROGRAM, packed
 
 import live
-from fob.engine.forked import COMMAND
+from fob.engine.launchers.forked import COMMAND
 
 ACTIVATED = {"FOB_ACTIVATION": "always"}
 # takes its socket and says when it is ready, as the runner does

@@ -8,9 +8,9 @@ import pytest
 from serving import Heard, Pages, become, check
 
 import live
-from fob.engine.app import App
-from fob.engine.rolling import startable, superfluous
-from fob.engine.store import AppRecord
+from fob.engine.store.store import AppRecord
+from fob.engine.supervision.rolling import startable, superfluous
+from fob.engine.tasks.app import App
 
 FOREVER = "exec sleep 1000"
 OLD, NEW = "2020-01-01T00:00:00.000Z", "2021-01-01T00:00:00.000Z"

@@ -17,8 +17,9 @@ from launching import FORKED, Bench, until
 
 import live
 from fob import appdef
-from fob.engine import forked, spares
-from fob.engine.launchers import Exit, ProcessLauncher, identity
+from fob.engine.launchers import forked, spares
+from fob.engine.launchers.contract import Exit
+from fob.engine.launchers.executed import ProcessLauncher, identity
 
 # all that a process can see of how it was started, and that should not tell
 ABOUT = """
@@ -343,7 +344,7 @@ def test_a_rehearsal_leaves_nothing_behind() -> None:
 
 def test_what_is_made_after_gaps_are_filled_lies_side_by_side() -> None:
     code = (
-        "from fob.engine import zygote\n"
+        "from fob.engine.programs import zygote\n"
         "made = [bytes(200 - 33) for _ in range(40)]\n"
         "steps = [id(b) - id(a) for a, b in zip(made, made[1:])]\n"
         "assert steps == [208] * 39, steps\n"

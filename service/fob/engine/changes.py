@@ -5,17 +5,20 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fob.engine import groups, pieces, plans, refusals, wire
-from fob.engine.app import App
-from fob.engine.definitions import Definition, fault
-from fob.engine.deployments import Deployment, Deployments
+from fob.engine import pieces, refusals
+from fob.engine.definitions import groups
+from fob.engine.definitions.definitions import Definition, fault
+from fob.engine.definitions.groups import Dependencies, Groups, Tree
+from fob.engine.deployments import plans
+from fob.engine.deployments.deployments import Deployment, Deployments
 from fob.engine.docker.policy import Policy
 from fob.engine.events import Events
-from fob.engine.groups import Dependencies, Groups, Tree
 from fob.engine.refusals import Refusal
-from fob.engine.store import AppRecord, Store
-from fob.engine.supervisor import Supervisor
-from fob.engine.task import Task
+from fob.engine.store.store import AppRecord, Store
+from fob.engine.supervision.supervisor import Supervisor
+from fob.engine.tasks import wire
+from fob.engine.tasks.app import App
+from fob.engine.tasks.task import Task
 from fob.timeline import utc_now
 
 _NONE: Mapping[str, None] = {}

@@ -20,34 +20,36 @@ from tornado.httpserver import HTTPServer
 from fob import config
 from fob import log as log_setup
 from fob.config import Settings
-from fob.engine import fetching
 from fob.engine.api.base import House
 from fob.engine.api.routes import application
 from fob.engine.changes import Changes
-from fob.engine.commands import Commands
-from fob.engine.constraints import attributes_of
-from fob.engine.deployments import Deployments
+from fob.engine.definitions.constraints import attributes_of
+from fob.engine.deployments.deployments import Deployments
 from fob.engine.docker.host import DockerHost
 from fob.engine.docker.images import Images
 from fob.engine.docker.inside import Inside
 from fob.engine.docker.launcher import DockerLauncher
 from fob.engine.docker.policy import Policy
-from fob.engine.doors import Doors
-from fob.engine.environments import Environments
 from fob.engine.events import Events
-from fob.engine.fetching import Fetching
-from fob.engine.files import TaskFolders
-from fob.engine.forked import ZygoteLauncher
-from fob.engine.installer import Installer, Limits
-from fob.engine.launchers import ChosenLauncher, Launcher, ProcessLauncher
+from fob.engine.health.probes import Probes
+from fob.engine.launchers.chosen import ChosenLauncher
+from fob.engine.launchers.commands import Commands
+from fob.engine.launchers.contract import Launcher
+from fob.engine.launchers.executed import ProcessLauncher
+from fob.engine.launchers.forked import ZygoteLauncher
 from fob.engine.link import LOCK
-from fob.engine.placement import Placements
-from fob.engine.probes import Probes
-from fob.engine.reports import Reports
-from fob.engine.resources import NoRoom, Resources, bind, promised_cpus, promised_mem
-from fob.engine.staging import Staging
-from fob.engine.store import Store
-from fob.engine.supervisor import Supervisor
+from fob.engine.machine.doors import Doors
+from fob.engine.machine.files import TaskFolders
+from fob.engine.machine.resources import NoRoom, Resources, bind, promised_cpus, promised_mem
+from fob.engine.staging import fetching
+from fob.engine.staging.environments import Environments
+from fob.engine.staging.fetching import Fetching
+from fob.engine.staging.installer import Installer, Limits
+from fob.engine.staging.staging import Staging
+from fob.engine.store.store import Store
+from fob.engine.supervision.placement import Placements
+from fob.engine.supervision.reports import Reports
+from fob.engine.supervision.supervisor import Supervisor
 from fob.errors import BadRequest, Conflict, FobError
 from fob.held import held
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from fob.engine import definitions, selectors
+from fob.engine.api import selectors
 from fob.engine.api.base import Handler
-from fob.engine.app import App
-from fob.engine.definitions import Definition, fault
+from fob.engine.definitions import definitions
+from fob.engine.definitions.definitions import Definition, fault
 from fob.engine.refusals import Refusal, invalid
+from fob.engine.tasks.app import App
 
 
 class Apps(Handler):

@@ -11,16 +11,18 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
-from fob.engine import definitions, pieces, refusals, wire
-from fob.engine.app import App
+from fob.engine import pieces, refusals
 from fob.engine.changes import Changes
-from fob.engine.definitions import Definition, fault
-from fob.engine.deployments import Deployment
+from fob.engine.definitions import definitions
+from fob.engine.definitions.definitions import Definition, fault
+from fob.engine.deployments.deployments import Deployment
 from fob.engine.events import Events
+from fob.engine.machine.resources import Resources
 from fob.engine.refusals import Refusal
-from fob.engine.resources import Resources
-from fob.engine.supervisor import Supervisor
-from fob.engine.task import Task
+from fob.engine.supervision.supervisor import Supervisor
+from fob.engine.tasks import wire
+from fob.engine.tasks.app import App
+from fob.engine.tasks.task import Task
 
 # DC/OS's own scheme, for `token=`, comes first: its old command line takes the first that it knows
 CHALLENGE = 'acsjwt,Basic realm="fob engine"'

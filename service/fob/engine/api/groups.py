@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from fob.engine import definitions, groups, wire
 from fob.engine.api.base import Handler
-from fob.engine.definitions import fault
-from fob.engine.groups import FIELDS, Tree
+from fob.engine.definitions import definitions, groups
+from fob.engine.definitions.definitions import fault
+from fob.engine.definitions.groups import FIELDS, Tree
 from fob.engine.refusals import Refusal, invalid
+from fob.engine.tasks import wire
 
 _APPS_AND_GROUPS = frozenset({"group.apps", "group.groups"})
 

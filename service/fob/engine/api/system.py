@@ -2,9 +2,9 @@
 
 from tornado.web import RequestHandler
 
-from fob.engine import wire
 from fob.engine.api.base import Handler
 from fob.engine.refusals import Refusal
+from fob.engine.tasks import wire
 
 MARATHON_VERSION = "1.5.8"  # whose behaviour this API follows
 

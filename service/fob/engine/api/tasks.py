@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from fob.engine.api.base import Handler
-from fob.engine.definitions import fault
-from fob.engine.files import READABLE
+from fob.engine.definitions.definitions import fault
+from fob.engine.machine.files import READABLE
 from fob.engine.refusals import Refusal, invalid
-from fob.engine.task import Task
-from fob.engine.wire import Json
+from fob.engine.tasks.task import Task
+from fob.engine.tasks.wire import Json
 
 FILE_CHUNK_BYTES = 2**20
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fob.engine.docker import threads
-from fob.engine.resources import NoRoom
+from fob.engine.machine.resources import NoRoom
 
 if TYPE_CHECKING:
     from docker import APIClient

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from fob.engine.definitions.containers import Container
 from fob.engine.docker import threads
 from fob.engine.docker.host import DockerGone, DockerHost, DockerRefused
-from fob.engine.docker.wanted import Container
 
 if TYPE_CHECKING:
     from docker import APIClient

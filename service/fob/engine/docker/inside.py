@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from fob.engine.commands import CommandFailed, Say
 from fob.engine.docker import threads
 from fob.engine.docker.host import DockerGone, DockerHost, DockerRefused
+from fob.engine.launchers.commands import CommandFailed, Say
 
 if TYPE_CHECKING:
     from docker import APIClient

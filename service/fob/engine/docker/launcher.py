@@ -14,7 +14,7 @@ from fob.engine.docker.host import DockerHost
 from fob.engine.docker.inside import container_name
 from fob.engine.docker.life import Life
 from fob.engine.docker.recipe import ENGINE_LABEL, recipe
-from fob.engine.launchers import Exit, Launch, LaunchFailed, OnExit, Running
+from fob.engine.launchers.contract import Exit, Launch, LaunchFailed, OnExit, Running
 
 if TYPE_CHECKING:
     from docker import APIClient

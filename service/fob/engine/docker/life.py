@@ -12,8 +12,8 @@ from fob import timeline
 from fob.engine.docker import threads
 from fob.engine.docker.host import DockerGone, DockerHost, DockerRefused
 from fob.engine.docker.output import Output
-from fob.engine.files import TaskFolder
-from fob.engine.launchers import Exit
+from fob.engine.launchers.contract import Exit
+from fob.engine.machine.files import TaskFolder
 
 if TYPE_CHECKING:
     from docker import APIClient

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from fob.engine.docker.host import DockerRefused
-from fob.engine.files import TaskFolder
+from fob.engine.machine.files import TaskFolder
 
 if TYPE_CHECKING:
     from docker import APIClient

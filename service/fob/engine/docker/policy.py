@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from fob.engine.definitions.containers import Faults, image_of
 from fob.engine.docker import parameters
 from fob.engine.docker.host import DockerHost
 from fob.engine.docker.parameters import PRIVILEGED, VOLUMES
-from fob.engine.docker.wanted import Faults, image_of
-from fob.engine.resources import NoRoom
+from fob.engine.machine.resources import NoRoom
 from fob.errors import BadRequest
 
 _WORDS = (PRIVILEGED, VOLUMES)

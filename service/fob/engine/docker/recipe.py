@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from fob.engine.definitions.containers import SANDBOX, Container
 from fob.engine.docker import parameters
-from fob.engine.docker.wanted import SANDBOX, Container
-from fob.engine.launchers import Launch
+from fob.engine.launchers.contract import Launch
 
 MARKS = "/mnt/mesos/marks"
 MARKS_FD = 9  # a shell opens no higher one by number

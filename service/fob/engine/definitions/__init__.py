@@ -1,0 +1,1 @@
+"""What apps and groups may say: defaults, refusals and merges, as functions of the JSON alone."""

@@ -1,0 +1,1 @@
+"""Whether tasks that run are well, and whether new ones are ready."""

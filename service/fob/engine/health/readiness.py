@@ -1,0 +1,71 @@
+"""Readiness checks: whether a new task is ready for its work; a deployment waits for that."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fob.engine.definitions.checks import ReadinessCheck, readiness_checks
+from fob.engine.health.probes import Answer, ProbeFailed, Probes, pauses
+
+if TYPE_CHECKING:
+    from fob.engine.tasks.task import Task
+
+
+@dataclass
+class Readiness:
+    """What a check has found of one task so far."""
+
+    check: ReadinessCheck
+    ready: bool = False
+    answer: Answer | None = None  # the last, if it is to be kept
+
+    def json(self, task_id: str) -> dict[str, Any]:
+        """As `readinessCheckResults` have it."""
+        result = {"name": self.check.name, "taskId": task_id, "ready": self.ready}
+        if self.answer is None:
+            return result
+        answer = self.answer
+        last = {"status": answer.status, "contentType": answer.content_type, "body": answer.body}
+        return result | {"lastResponse": last}
+
+
+class ReadinessChecks:
+    """Asks tasks, each in a loop of its own, until they are ready; `on_ready(task)` is called."""
+
+    def __init__(self, probes: Probes, on_ready: Callable[["Task"], None]) -> None:
+        self._probes = probes
+        self._on_ready = on_ready
+        self._loops: dict[str, list[asyncio.Task[None]]] = {}
+
+    def begin(self, task: "Task") -> None:
+        """Ask the task from now on, if its app has such checks."""
+        task.readiness = [Readiness(check) for check in readiness_checks(task.definition)]
+        if task.readiness:
+            loop = asyncio.get_running_loop()
+            self._loops[task.record.id] = [
+                loop.create_task(self._ask(task, readiness)) for readiness in task.readiness
+            ]
+
+    def end(self, task: "Task") -> None:
+        """It runs no more, or is about to end."""
+        for loop in self._loops.pop(task.record.id, []):
+            loop.cancel()
+
+    async def _ask(self, task: "Task", readiness: Readiness) -> None:
+        for pause in pauses(readiness.check.interval_seconds):
+            if await self._is_ready(task, readiness):
+                readiness.ready = True
+                self._on_ready(task)
+                return
+            await asyncio.sleep(pause)
+
+    async def _is_ready(self, task: "Task", readiness: Readiness) -> bool:
+        check = readiness.check
+        try:
+            answer = await self._probes.ask(task, check)
+        except ProbeFailed:
+            return False
+        if check.keeps_answer:
+            readiness.answer = answer
+        return answer.status in check.statuses

@@ -1,0 +1,1 @@
+"""How a command becomes a process, executed or forked, and what it finds in its environment."""

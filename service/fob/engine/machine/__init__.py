@@ -1,0 +1,1 @@
+"""What tasks get of this machine: their shares and ports, their folders, their sockets at rest."""

@@ -1,0 +1,2 @@
+"""Programs that the engine starts from their files, as processes of their own: they know nothing
+of fob."""

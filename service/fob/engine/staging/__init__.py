@@ -1,0 +1,1 @@
+"""What tasks wait for before they start: files, installed packages, images."""

@@ -1,0 +1,1 @@
+"""What outlives the engine: apps, versions, tasks and failures, in SQLite."""

@@ -1,0 +1,1 @@
+"""What runs is made to be what is wanted, now and after the engine was gone."""

@@ -1,0 +1,70 @@
+"""What is kept of tasks for the next engine, and told of them to those who listen."""
+
+import logging
+
+from fob.engine.events import Events
+from fob.engine.health.health import Health
+from fob.engine.refusals import Refusal
+from fob.engine.states import ENDED
+from fob.engine.store.store import Store
+from fob.engine.tasks import wire
+from fob.engine.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+
+class Reports:
+    """Writes tasks to the `store`, and to the `events` in Marathon's words."""
+
+    def __init__(self, store: Store, events: Events, host: str, agent_id: str) -> None:
+        self._store = store
+        self._events = events
+        self.host = host
+        self.agent_id = agent_id
+
+    def keep(self, task: Task, for_next: bool = False) -> None:
+        """Keep it as it is now; one that has ended only `for_next`, the engine that comes next."""
+        try:
+            if task.state in ENDED and not for_next:
+                self._store.remove_task(task.record.id)
+            else:
+                self._store.put_task(task.record)
+        except Refusal as full:
+            log.error("the state of %s is not kept: %s", task.record.id, full)
+
+    def failure(self, task: Task, message: str) -> wire.Json:
+        """Keep why it failed, and give that as its app's `lastTaskFailure`."""
+        failure = wire.failure(task, message, self.host, self.agent_id)
+        try:
+            self._store.put_failure(failure, task.hopeless)
+        except Refusal as full:
+            log.error("the failure of %s is not kept: %s", task.record.id, full)
+        return failure
+
+    def status(self, task: Task, message: str) -> None:
+        """Its state has changed."""
+        status = wire.status(task, message, self.host, self.agent_id)
+        self._events.publish("status_update_event", **status)
+        changed = wire.condition(task, self.host, self.agent_id)
+        self._events.publish("instance_changed_event", **changed)
+
+    def health(self, task: Task, alive: bool) -> None:
+        """One of its health checks has changed its mind, or its mark says that it serves."""
+        for event_type, payload in wire.health_events(task, alive):
+            self._events.publish(event_type, **payload)
+
+    def failed_check(self, task: Task, health: Health) -> None:
+        """A health check has failed, and that counts."""
+        failed = wire.failed_check(task, health.check.definition)
+        self._events.publish("failed_health_check_event", **failed)
+
+    def unhealthy(self, task: Task, health: Health) -> None:
+        """It is killed because of a health check."""
+        killed = wire.unhealthy(task, health.last_failure_cause, self.host, self.agent_id)
+        # the first is what it was called before Marathon 1.4
+        for event_type in ("unhealthy_task_kill_event", "unhealthy_instance_kill_event"):
+            self._events.publish(event_type, **killed)
+
+    def gone(self, app_id: str) -> None:
+        """The last task of an app that was removed has ended."""
+        self._events.publish("app_terminated_event", appId=app_id)

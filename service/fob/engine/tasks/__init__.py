@@ -1,0 +1,1 @@
+"""An app with its tasks, and what one task is from its start to its end."""

@@ -1,0 +1,279 @@
+"""What an app may say of its container, without any Docker engine."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import live
+from fob.engine.definitions import definitions
+from fob.engine.definitions.containers import Port, container_of, image_of, ports_of
+from fob.engine.definitions.definitions import Definition
+from fob.engine.docker import parameters
+from fob.engine.docker.host import DockerHost
+from fob.engine.docker.policy import Policy
+from fob.engine.launchers import environment
+from fob.engine.refusals import Refusal
+from fob.engine.states import TaskState
+from fob.engine.store.store import TaskRecord
+from fob.errors import BadRequest
+
+NOWHERE = DockerHost("unix:///nowhere")
+
+
+def complete(container: Any, **more: Any) -> Definition:
+    return definitions.complete({"id": "/a", "container": container} | more)
+
+
+def docker(**more: Any) -> dict[str, Any]:
+    return {"type": "DOCKER", "docker": {"image": "x"} | more}
+
+
+def faults(container: Any, **more: Any) -> list[tuple[str, str]]:
+    with pytest.raises(Refusal) as caught:
+        complete(container, **more)
+    return told(caught.value.body["details"])
+
+
+def told(details: Any) -> list[tuple[str, str]]:
+    return [(fault["path"], fault["errors"][0]) for fault in details]
+
+
+def test_the_older_words_become_the_newer_ones() -> None:
+    mapping = {"containerPort": 8080, "hostPort": 0}
+    older = complete(docker(network="BRIDGE", portMappings=[mapping]))
+    newer = complete(
+        docker() | {"portMappings": [mapping]}, networks=[{"mode": "container/bridge"}]
+    )
+    assert older == newer
+    assert older["networks"] == [{"mode": "container/bridge"}]
+    assert older["portDefinitions"] == []
+    assert older["container"] == {
+        "type": "DOCKER",
+        "docker": {"image": "x", "forcePullImage": False, "privileged": False, "parameters": []},
+        "volumes": [],
+        "portMappings": [
+            {
+                "protocol": "tcp",
+                "servicePort": 0,
+                "labels": {},
+                "containerPort": 8080,
+                "hostPort": 0,
+            }
+        ],
+    }
+
+
+def test_what_is_settled_stays_as_it_is() -> None:
+    once = complete(docker(network="BRIDGE"))
+    assert definitions.merge(once, {}, "/a") == once
+
+
+def test_an_app_that_says_nothing_of_networks_has_the_hosts() -> None:
+    definition = complete(docker())
+    assert definition["networks"] == [{"mode": "host"}]
+    assert ports_of(definition) == [Port(0, 0, "")]
+
+
+def test_an_app_on_the_bridge_that_says_nothing_of_ports_has_one() -> None:
+    assert ports_of(complete(docker(network="BRIDGE"))) == [Port(0, 0, "default")]
+
+
+def test_a_change_may_bring_the_other_network() -> None:
+    bridged = complete(docker(network="BRIDGE"))
+    host = definitions.merge(bridged, {"container": docker(network="HOST")}, "/a")
+    assert host["networks"] == [{"mode": "host"}]
+
+
+def test_a_fixed_host_port_and_a_name_are_kept() -> None:
+    mapping = {"containerPort": 80, "hostPort": 21000, "name": "web", "protocol": "tcp,udp"}
+    definition = complete(docker(network="BRIDGE", portMappings=[mapping]))
+    assert ports_of(definition) == [Port(21000, 80, "web")]
+    container = container_of(definition, (21000,))
+    assert container is not None
+    assert container.ports == ((21000, 80, "tcp"), (21000, 80, "udp"))
+
+
+def test_a_container_port_of_zero_is_the_hosts_number() -> None:
+    container = container_of(complete(docker(network="BRIDGE")), (20001,))
+    assert container is not None
+    assert container.ports == ((20001, 20001, "tcp"),)
+
+
+def test_an_app_without_an_image_is_one_of_processes() -> None:
+    definition = complete({"type": "MESOS"}, cmd="true")
+    assert image_of(definition) == ""
+    assert container_of(definition, ()) is None
+
+
+def test_a_container_has_no_socket_to_rest_at() -> None:
+    labels = {"FOB_ACTIVATION": "on-demand"}
+    assert not definitions.on_demand(complete(docker(), labels=labels))
+    assert definitions.on_demand(definitions.complete({"id": "/a", "cmd": "x", "labels": labels}))
+
+
+@pytest.mark.parametrize(
+    ("container", "more", "path", "words"),
+    [
+        ({"type": "DOCKER"}, {}, "/container/docker", "path.missing"),
+        ({"type": "LXC", "docker": {"image": "x"}}, {}, "/container/type", "DOCKER, MESOS"),
+        ({"docker": "x"}, {}, "/container/docker", "expected.jsobject"),
+        ({"docker": {}}, {}, "/container/docker/image", "path.missing"),
+        ({"docker": {"image": ""}}, {}, "/container/docker/image", "empty"),
+        (docker(privileged="yes"), {}, "/container/docker/privileged", "expected.jsboolean"),
+        (docker(network="USER"), {}, "/container/docker/network", "BRIDGE and HOST, not USER"),
+        (
+            docker(parameters=[{"key": "a"}]),
+            {},
+            "/container/docker/parameters(0)/value",
+            "path.missing",
+        ),
+        (
+            docker(portMappings=[{"containerPort": 70000}]),
+            {},
+            "/container/docker/portMappings(0)/containerPort",
+            "between 0 and 65535",
+        ),
+        (
+            docker() | {"portMappings": [{"protocol": "sctp"}]},
+            {},
+            "/container/portMappings(0)/protocol",
+            "must be one of",
+        ),
+        (
+            docker() | {"volumes": [{"containerPath": "/x", "hostPath": "y"}]},
+            {},
+            "/container/volumes(0)/hostPath",
+            "absolute",
+        ),
+        (
+            docker() | {"volumes": [{"containerPath": "x", "persistent": {"size": 1}}]},
+            {},
+            "/container/volumes(0)",
+            "no volumes of its own",
+        ),
+        (docker(), {"networks": [{"mode": "container", "name": "x"}]}, "/networks", "offers one"),
+        (None, {"networks": [{"mode": "container/bridge"}], "cmd": "x"}, "/networks", "container"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(
+    container: Any, more: Any, path: str, words: str
+) -> None:
+    ((found, error),) = faults(container, **more)
+    assert found == path
+    assert words in error
+
+
+def refused(setting: str, container: Any) -> list[tuple[str, str]]:
+    return told(Policy(setting, NOWHERE).refused(complete(container)))
+
+
+VOLUME = docker() | {"volumes": [{"containerPath": "/x", "hostPath": "/etc", "mode": "RO"}]}
+
+
+@pytest.mark.parametrize(
+    ("container", "path", "word"),
+    [
+        (docker(privileged=True), "/container/docker/privileged", "privileged"),
+        (VOLUME, "/container/volumes", "volumes"),
+        *(
+            (
+                docker(parameters=[{"key": key, "value": value}]),
+                "/container/docker/parameters(0)",
+                w,
+            )
+            for key, value, w in [
+                ("privileged", "true", "privileged"),
+                ("cap-add", "SYS_ADMIN", "privileged"),
+                ("device", "/dev/sda", "privileged"),
+                ("pid", "host", "privileged"),
+                ("security-opt", "seccomp=unconfined", "privileged"),
+                ("volume", "/:/host", "volumes"),
+            ]
+        ),
+    ],
+)
+def test_what_reaches_out_of_the_container_is_refused_until_it_is_allowed(
+    container: Any, path: str, word: str
+) -> None:
+    ((found, why),) = refused("", container)
+    assert found == path
+    assert f"FOB_DOCKER_ALLOW has to name {word}" in why
+    assert refused("privileged, volumes", container) == []
+    (other,) = {"privileged", "volumes"} - {word}
+    assert refused(other, container) != []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("net", "host", "'net' is not offered; offered are add-host"),
+        ("init", "maybe", "neither true nor false"),
+        ("ulimit", "nofile", "NAME=SOFT:HARD"),
+        ("shm-size", "big", "not a whole number"),
+    ],
+)
+def test_a_parameter_that_is_not_known_or_wrong_is_refused(
+    key: str, value: str, words: str
+) -> None:
+    ((_, why),) = refused("", docker(parameters=[{"key": key, "value": value}]))
+    assert words in why
+
+
+def test_a_word_that_is_not_known_is_an_error_of_the_setting() -> None:
+    with pytest.raises(BadRequest, match="FOB_DOCKER_ALLOW names everything; give any of"):
+        Policy("everything", NOWHERE)
+
+
+def test_the_environment_of_a_container_is_its_images_and_marathons() -> None:
+    mapping = {"containerPort": 80, "name": "web"}
+    definition = complete(docker(network="BRIDGE", portMappings=[mapping]))
+    record = TaskRecord("a.1", "/a", "v", TaskState.STAGING, (21000,), 1, 16, "t")
+    found = environment.for_task(record, definition, "127.0.0.1", Path("/outside"))
+    assert found["PORT0"] == found["PORT_80"] == found["PORT_WEB"] == "21000"
+    assert found["MESOS_SANDBOX"] == "/mnt/mesos/sandbox"
+    assert found["MARATHON_APP_DOCKER_IMAGE"] == "x"
+    assert "PATH" not in found
+    assert "HOME" not in found
+
+
+def test_the_documented_parameters_are_those_that_are_offered() -> None:
+    page = (live.ROOT / "docs" / "engine.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|") and "parameter" in line]
+    for name, option in parameters.OPTIONS.items():
+        (row,) = (row for row in rows if f"`{name}`" in row)
+        assert ("FOB_DOCKER_ALLOW" in row) == bool(option.needs)
+
+
+def test_what_is_refused_is_a_422_of_the_api_unless_the_setting_allows_it(
+    start_engine: Callable[..., live.Engine], tmp_path: Path
+) -> None:
+    wanted = {"id": "/a", "container": docker(privileged=True), "instances": 0}
+    refusal = start_engine().ask("POST", "/v2/apps", json=wanted)
+    assert refusal.status_code == 422
+    assert refusal.json()["details"][0]["path"] == "/container/docker/privileged"
+    allowing = start_engine(tmp_path / "other", FOB_DOCKER_ALLOW="privileged")
+    assert allowing.ask("POST", "/v2/apps", json=wanted).status_code == 201
+
+
+def test_without_a_docker_engine_the_package_is_not_even_loaded() -> None:
+    check = "import sys, fob.engine.main; sys.exit('docker' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], cwd=live.SERVICE, check=True)
+
+
+def test_a_function_that_waits_for_docker_says_where_it_was_looked_for(
+    start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
+) -> None:
+    absent = f"unix://{tmp_path}/docker.sock"
+    dispatcher = start_dispatcher(FOB_IMAGE="python:3-slim", FOB_DOCKER_HOST=absent)
+    id_ = dispatcher.gen("def f(): return 1")
+
+    def told() -> bool:
+        answer = dispatcher.ask("GET", f"/api/meta/{id_}")
+        assert answer.status_code == 503
+        return f"wants a Docker engine; at {absent} there is none: No such file" in answer.text
+
+    live.until(told, "the reason")
