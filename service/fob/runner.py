@@ -1151,6 +1151,8 @@ class Server:
         self.stopping = True
         stuck = self._stuck()
         self.epoll.unregister(self.listener)
+        while self._accept():  # who has come before is served
+            pass
         self.listener.close()
         calls = [worker.call for worker in [*self.workers, *self.overdue]]
         busy = [call.connection for call in calls if call]  # which may read the body by themselves
@@ -1219,7 +1221,8 @@ class Server:
             self.workers.remove(worker)
             log(f"fob: {error}\n")
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take a connection; False when there was none, or no room for it."""
         try:
             fd, _ = self.listener._accept()  # type: ignore[attr-defined]
             sock = socket.socket(self.listener.family, socket.SOCK_STREAM, 0, fd)
@@ -1227,12 +1230,13 @@ class Server:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 self._make_room()
-            return
+            return False
         if len(self.connections) >= self.connections_limit:
             self._make_room()
         connection = self.add(sock)
         if self.stopping:
             connection.stop_reading()
+        return True
 
     def add(self, sock: socket.socket) -> Connection:
         connection = Connection(sock, self.heads, self.function.streams)

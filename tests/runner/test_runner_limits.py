@@ -305,6 +305,20 @@ def test_a_request_that_came_before_the_signal_is_answered(serve: Start) -> None
     assert runner.exit_code() == 0
 
 
+def test_who_waited_to_be_let_in_when_the_signal_came_is_answered(serve: Start) -> None:
+    snippet = "import time\ndef f(n: float):\n    print('in')\n    time.sleep(n)\n    return n"
+    runner = serve(snippet, FOB_CONCURRENCY="1")
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(runner.call, "/?n=0.5")
+        lines_in(runner.folder / "stdout", 1)
+        with runner.connect() as second:
+            second.sendall(b"GET /?n=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+            runner.process.send_signal(signal.SIGTERM)
+            assert call.result().result == 0.5
+            assert b'{"result": 0.0' in read_all(second)
+    assert runner.exit_code() == 0
+
+
 def test_an_idle_runner_ends_at_once(serve: Start) -> None:
     runner = serve("def f(): return 1")
     before = time.monotonic()
