@@ -125,7 +125,7 @@ def test_a_change_sends_env_and_labels_whole():
         app,
         {"instances": 3, "timeout": 5.0, "name": "new", "env": {"A": None, "C": "3"}, "cors": "*"},
     )
-    assert set(body) == {"instances", "env", "labels"}
+    assert set(body) == {"instances", "env", "labels", "upgradeStrategy"}
     assert body["env"] == {
         "B": "2",
         "C": "3",
@@ -140,6 +140,13 @@ def test_a_change_sends_env_and_labels_whole():
 
 def test_a_change_of_scale_touches_nothing_else():
     assert appdef.change(make(), {"instances": 0}) == {"instances": 0}
+
+
+def test_what_is_there_serves_until_its_change_does_for_an_older_function_too():
+    whole = {"minimumHealthCapacity": 1, "maximumOverCapacity": 1}
+    assert make()["upgradeStrategy"] == whole
+    older = make() | {"upgradeStrategy": {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}}
+    assert appdef.change(older, {"mem": 65}) == {"mem": 65, "upgradeStrategy": whole}
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,19 @@ def test_waiting_names_marathons_reasons_with_the_numbers():
     assert "InsufficientCpus" not in found.reason
 
 
+def test_what_answers_says_what_keeps_the_one_that_is_to_come():
+    assert of(ready=1).reason == "1 of 2 instances answer"
+    rejects = [{"reason": "InsufficientCpus", "declined": 4, "processed": 4}]
+    lacking = queued(processedOffersSummary={"rejectSummaryLastOffers": rejects})
+    said = of(ready=1, queue=lacking)
+    assert said.state == "running"
+    assert said.reason.startswith("1 of 2 instances answer, and another one is to come: ")
+    assert "InsufficientCpus (4 of 4 offers)" in said.reason
+    again = of({"lastTaskFailure": FAILURE}, ready=2, queue=queued(7))
+    assert again.reason.endswith("is to come: exit 3; it is started again in 7 s")
+    assert of(ready=2, queue=queued(count=0)).reason == "2 of 2 instances answer"
+
+
 def test_waiting_without_a_reason_is_waiting():
     assert of(queue=queued()).state == "waiting"
     assert of().state == "waiting"

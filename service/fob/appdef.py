@@ -110,13 +110,16 @@ def app(
         "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "http"}],
         "requirePorts": False,
         "healthChecks": [_HEALTH_CHECK | _patience(needs)],
-        "upgradeStrategy": {"minimumHealthCapacity": 0, "maximumOverCapacity": 0},
+        "upgradeStrategy": _UPGRADE,
         "backoffSeconds": 1,
         "backoffFactor": 1.15,
         "maxLaunchDelaySeconds": 60,
     }
     return definition | _placed(placement)
 
+
+# what is there serves until what replaces it is healthy
+_UPGRADE = {"minimumHealthCapacity": 1, "maximumOverCapacity": 1}
 
 _HEALTH_CHECK: dict[str, Any] = {
     "protocol": "TCP",
@@ -294,6 +297,8 @@ def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         body["env"] = env
     if labels := _changed_labels(values):
         body["labels"] = {**app["labels"], **labels}
+    if body.keys() - {"instances"}:  # an app that an older fob made does not say so yet
+        body["upgradeStrategy"] = _UPGRADE
     return body
 
 

@@ -62,12 +62,12 @@ def status(app: Mapping[str, Any], ready: int, queue: Iterable[Mapping[str, Any]
     `queue` the items of /v2/queue.
     """
     wanted = int(app.get("instances", 0))
-    if ready:
-        return Status(RUNNING, f"{ready} of {wanted} instances answer", None, _failure(app))
-    if wanted == 0:
-        return Status(SUSPENDED, 'Scaled to 0 instances; PATCH {"instances": 1} starts it')
     failure = _failure(app)
     item = next((item for item in queue if queued_id(item) == app["id"]), None)
+    if ready:
+        return Status(RUNNING, _answering(ready, wanted, item, failure), None, failure)
+    if wanted == 0:
+        return Status(SUSPENDED, 'Scaled to 0 instances; PATCH {"instances": 1} starts it')
     if app.get("tasks"):
         return Status(STARTING, _starting(app, failure), None, failure)
     if item is not None:
@@ -77,6 +77,16 @@ def status(app: Mapping[str, Any], ready: int, queue: Iterable[Mapping[str, Any]
     if app.get("deployments"):
         return Status(STARTING, "Marathon is deploying it", None, failure)
     return Status(WAITING, "Marathon has not begun to start it", None, failure)
+
+
+def _answering(
+    ready: int, wanted: int, item: Mapping[str, Any] | None, failure: dict[str, Any] | None
+) -> str:
+    """How many answer, and what keeps the one that is to come, be it one more or a changed one."""
+    answering = f"{ready} of {wanted} instances answer"
+    if item is None or item.get("count") == 0:
+        return answering
+    return f"{answering}, and another one is to come: {_queued(item, failure).reason}"
 
 
 def _queued(item: Mapping[str, Any], failure: dict[str, Any] | None) -> Status:
