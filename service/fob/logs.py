@@ -1,10 +1,12 @@
 """What a function printed: read from its instances' sandboxes, told like `tail` does."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import codecs
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
-from fob.errors import BadRequest, NotFound
+from fob.errors import BadRequest, FobError, NotFound
 from fob.marathon.task import Task
 
 KEYS = ("tail", "follow", "stream", "task")
@@ -60,10 +62,12 @@ class _File:
 
     def __init__(self, read: ReadFile, task: Task, name: str) -> None:
         self.title = f"{name} of {task.id}"
+        self.problem: FobError | None = None
         self._read = read
         self._task = task
         self._name = name
         self._offset = 0
+        self._characters = _UTF8("replace")
 
     async def tail(self, lines: int) -> str:
         """The last lines; from here on `more` goes on."""
@@ -73,11 +77,12 @@ class _File:
         return "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
 
     async def more(self) -> str:
-        """What came since."""
+        """What came since, or of very much the beginning."""
         size = await self._size()
         if size < self._offset:  # it was rotated away, and begun anew
             self._offset = 0
-        return await self._until(size)
+            self._characters.reset()
+        return await self._until(min(size, self._offset + TAIL_BYTES))
 
     async def _size(self) -> int:
         try:
@@ -90,10 +95,23 @@ class _File:
         texts = []
         while self._offset < size:
             length = min(CHUNK_BYTES, size - self._offset)
-            text, _ = await self._read(self._task, self._name, self._offset, length)
-            texts.append(text)
+            try:
+                text, _ = await self._read(self._task, self._name, self._offset, length)
+            except NotFound:  # it went away meanwhile
+                break
+            texts.append(self._characters.decode(_bytes(text)))
             self._offset += length
         return "".join(texts)
+
+
+_UTF8 = codecs.getincrementaldecoder("utf-8")
+# surrogates that stand for no byte
+_STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+
+
+def _bytes(text: str) -> bytes:
+    """The bytes of a piece of a log, which may begin and end within a character."""
+    return _STRAY.sub("\ufffd", text).encode("utf-8", "surrogateescape")
 
 
 class Reader:
@@ -118,9 +136,16 @@ class Reader:
         self._change: asyncio.Future[None] | None = None
 
     async def start(self) -> str:
-        """The tails of all logs; raises `NotFound` when there is no such function."""
+        """The tails of all logs, with a word in place of one that cannot be read.
+
+        Raises `NotFound` when there is no such function, and what the first log does when none can
+        be read.
+        """
         files = await self._list()
-        return self._told(files, await asyncio.gather(*(f.tail(self._wanted.tail) for f in files)))
+        told = await self._read_all(files, [file.tail(self._wanted.tail) for file in files])
+        if files and files[0].problem and all(file.problem for file in files):
+            raise files[0].problem
+        return told
 
     async def more(self) -> str:
         """What was printed since, maybe nothing; takes `LOOK_EVERY` seconds."""
@@ -129,7 +154,7 @@ class Reader:
             await self._list()
         await asyncio.wait({self._change}, timeout=LOOK_EVERY)
         files = list(self._files.values())
-        return self._told(files, await asyncio.gather(*(file.more() for file in files)))
+        return await self._read_all(files, [file.more() for file in files])
 
     async def _list(self) -> list[_File]:
         """The logs there are; those of instances that are gone are forgotten."""
@@ -141,6 +166,9 @@ class Reader:
         self._files = kept
         return list(kept.values())
 
+    async def _read_all(self, files: list[_File], reading: list[Coroutine[None, None, str]]) -> str:
+        return self._told(files, await asyncio.gather(*map(_text, files, reading)))
+
     def _told(self, files: list[_File], texts: list[str]) -> str:
         pieces = []
         for file, text in zip(files, texts, strict=True):
@@ -150,3 +178,14 @@ class Reader:
                 self._title = file.title
                 pieces.append(text)
         return "".join(pieces)
+
+
+async def _text(file: _File, reading: Coroutine[None, None, str]) -> str:
+    """What was read; or once, until it can be read again, why not."""
+    try:
+        text = await reading
+    except FobError as error:
+        known, file.problem = file.problem, error
+        return "" if known else f"({error.message})\n"
+    file.problem = None
+    return text

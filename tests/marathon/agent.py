@@ -20,6 +20,7 @@ class Agent:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        folder.mkdir(parents=True)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._watchers: list[threading.Thread] = []
 
@@ -60,15 +61,12 @@ class Agent:
         for watcher in self._watchers:
             watcher.join()
 
-    def read(self, path: str, offset: int, length: int) -> App | None:
-        """What `files/read` answers; None when there is no such file."""
-        file = self._folder / path.split("/")[-4] / path.split("/")[-1]
-        if not file.is_file():
-            return None
-        content = file.read_bytes()
-        if offset == -1:
-            return {"data": "", "offset": len(content)}
-        return {"data": content[offset : offset + length].decode(), "offset": offset}
+    @property
+    def sandboxes(self) -> Path:
+        return self._folder
+
+    def runs(self, task_id: str) -> bool:
+        return task_id in self._running
 
 
 def free_port() -> int:

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from agent import Agent, free_port
 from eras import App, Era
+from mesos import FRAMEWORK, Mesos
 from raw_server import Exchange, RawServer
 
 PREFIX = "/service/marathon"
@@ -42,6 +43,7 @@ class Cluster:
         self.asked: list[str] = []
         self._bad_days: list[tuple[str, BadDay]] = []
         self._agent = Agent(folder)
+        self.mesos = Mesos(self._agent, old=not self.era.since(1, 5))
         self._lock = threading.RLock()
         self._streams: dict[queue.SimpleQueue[bytes | None], set[str]] = {}
         self._clock = datetime.now(UTC)
@@ -128,6 +130,8 @@ class Cluster:
             exchange.answer(302, b"", Location=place)
         elif asked == "GET /v2/events":
             self._stream(exchange, set(query.get("event_type", ())))
+        elif re.match(self.era.agents, asked):
+            self.mesos.play(exchange)
         else:
             status, body = self._routed(asked, exchange, {k: v[-1] for k, v in query.items()})
             exchange.answer(status, json.dumps(body).encode())
@@ -208,10 +212,6 @@ class Cluster:
         tasks = [self.era.task(task) for tasks in self.tasks.values() for task in tasks]
         return 200, {"tasks": tasks}
 
-    def read_file(self, query: dict[str, str]) -> tuple[int, Any]:
-        read = self._agent.read(query["path"], int(query["offset"]), int(query["length"]))
-        return (200, read) if read else (404, "No such file or directory.\n")
-
     def deployments(self, _: Any) -> tuple[int, Any]:
         busy = [app_id for app_id in self.apps if self._deploys(app_id)]
         return 200, [{"id": "d", "affectedApps": [app_id]} for app_id in busy]
@@ -220,7 +220,7 @@ class Cluster:
         return 200, {"queue": self.queue}
 
     def info(self, _: Any) -> tuple[int, Any]:
-        return 200, {"frameworkId": "F-0000", "version": self.era.version, "name": "marathon"}
+        return 200, {"frameworkId": FRAMEWORK, "version": self.era.version, "name": "marathon"}
 
     def leading(self, _: Any) -> tuple[int, Any]:
         return 200, {"leader": urlsplit(self.leader.url).netloc}
@@ -343,5 +343,4 @@ _ROUTES: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
     (r"GET /v2/queue", Cluster.waiting),
     (r"GET /v2/info", Cluster.info),
     (r"GET /v2/leader", Cluster.leading),
-    (r"GET /agent/S1/files/read", Cluster.read_file),
 ]

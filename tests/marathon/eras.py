@@ -110,6 +110,12 @@ class Era:
         ]
 
     @property
+    def agents(self) -> str:
+        """Where the admin router of DC/OS leads to agents."""
+        kinds = "agent|slave" if self.since(1, 3) else "slave"
+        return f"GET /({kinds})/S1/"
+
+    @property
     def filters_events(self) -> bool:
         return self.since(1, 3, 7)
 

@@ -504,7 +504,7 @@ def test_an_agent_beside_the_admin_router_gets_no_credentials(
 @pytest.mark.parametrize("body", ["", "<html>Not found</html>", json.dumps({"message": "No"})])
 def test_a_file_that_is_not_there_is_not_found(body: str, marathon: responses.RequestsMock) -> None:
     marathon.get(f"{URL}/v2/info", json={"frameworkId": "F"})
-    marathon.get(re.compile(".*/files/read"), status=404, body=body)
+    marathon.get(re.compile(".*/(files/read|state)"), status=404, body=body)
     with pytest.raises(NotFound, match="no file stdout"):
         use(lambda m: m.read_file(task(), "stdout", 0, 10))
 

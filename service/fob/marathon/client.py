@@ -8,7 +8,6 @@ change is never repeated on a guess.
 import asyncio
 import logging
 import random
-import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -20,9 +19,9 @@ from fob.errors import (
     MarathonError,
     MarathonRefused,
     MarathonSilent,
-    NotFound,
 )
 from fob.marathon.access import access
+from fob.marathon.agents import Agents
 from fob.marathon.events import SILENCE, Follower, Listener
 from fob.marathon.refusals import (
     AlreadyExists,
@@ -84,6 +83,7 @@ class Marathon:
         self._pool = ThreadPoolExecutor(THREADS, "marathon")
         self._followers: list[Follower] = []
         self._framework_id = ""
+        self._agents = Agents(self._access, self._framework)
 
     @property
     def url(self) -> str:
@@ -94,6 +94,7 @@ class Marathon:
         """End everything in flight, the threads and the connections."""
         for follower in self._followers:
             await follower.stop()
+        await self._agents.close()
         self._wire.close()
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
@@ -173,20 +174,8 @@ class Marathon:
         return _object(await self._get("/v2/info"))
 
     async def read_file(self, task: Task, name: str, offset: int, length: int) -> tuple[str, int]:
-        """Up to `length` bytes of a file in the task's sandbox from byte `offset`, and that offset.
-
-        Offset -1 asks for the size: the answer is ("", size). Raises `NotFound`.
-        """
-        framework = await self._framework()
-        folder = f"/frameworks/{framework}/executors/{task.id}/runs/latest"
-        params = {"path": f"{folder}/{name}", "offset": offset, "length": length}
-        try:
-            answer = _object(await self._get(self._agent(task) + "/files/read", params))
-        except FobError as error:
-            if _status(error) == 404:
-                raise NotFound(f"Task {task.id} has no file {name} (any more)") from error
-            raise
-        return str(answer.get("data", "")), int(answer.get("offset", offset))
+        """What `Agents.read` does."""
+        return await self._agents.read(task, name, offset, length)
 
     def follow(self, listener: Listener) -> Follower:
         """Tell `listener`, on the running loop, of Marathon's events until `stop` or `close`."""
@@ -208,15 +197,10 @@ class Marathon:
             raise _unsure(error, app_id, second.message) from error
 
     async def _framework(self) -> str:
+        """Marathon's id among the frameworks of Mesos; "" while Mesos does not know it yet."""
         if not self._framework_id:
-            self._framework_id = str((await self.info()).get("frameworkId"))
+            self._framework_id = str((await self.info()).get("frameworkId") or "")
         return self._framework_id
-
-    def _agent(self, task: Task) -> str:
-        """The URL of the file API of the task's agent; on DC/OS its admin router leads there."""
-        if dcos := re.fullmatch(r"(.+)/service/[^/]+", self._access.url):
-            return f"{dcos[1]}/agent/{quote(task.slave_id)}"
-        return f"http://{task.host}:5051"
 
     async def _get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         return await _repeat(lambda: self._send("GET", path, params), PASSING, GET_PAUSES)

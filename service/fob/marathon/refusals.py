@@ -92,9 +92,12 @@ class Answer:
 
     @property
     def data(self) -> Any:
-        """The JSON body; None when it is not JSON."""
+        """The JSON body; None when it is not JSON.
+
+        Mesos puts a file's bytes into it as they are; those that are no UTF-8 are surrogates then.
+        """
         try:
-            return json.loads(self.body)
+            return json.loads(self.body.decode("utf-8", "surrogateescape"))
         except ValueError:
             return None
 
@@ -279,6 +282,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
                 cause.__context__,
                 *cause.args,
             ]
+
+
+def reason(error: BaseException) -> str:
+    """Why a request got no answer, from what requests or urllib3 raised."""
+    return _reason(list(_causes(error)))
 
 
 def _reason(causes: list[BaseException]) -> str:
