@@ -61,7 +61,7 @@ def status(app: Mapping[str, Any], ready: int, queue: Iterable[Mapping[str, Any]
     `app` is Marathon's answer for it with tasks, `ready` the number of instances that answer,
     `queue` the items of /v2/queue.
     """
-    wanted = int(app.get("instances", 0))
+    wanted = int(app.get("instances") or 0)
     failure = _failure(app)
     item = next((item for item in queue if queued_id(item) == app["id"]), None)
     if ready:
@@ -104,7 +104,7 @@ def _waiting(item: Mapping[str, Any]) -> str:
     """Marathon's own reasons for not placing it, with the counts."""
     summary = item.get("processedOffersSummary") or {}
     rejected = [
-        f"{entry['reason']} ({entry.get('declined')} of {entry.get('processed')} offers)"
+        f"{entry.get('reason')} ({entry.get('declined')} of {entry.get('processed')} offers)"
         for entry in summary.get("rejectSummaryLastOffers") or []
         if entry.get("declined")
     ]

@@ -5,7 +5,7 @@ from typing import Any
 APP_ID = "/fob-aviary/0e38b688-86e3-4966-9060-cf01eef59426"
 FLAT_ID = "fob-aviary_0e38b688-86e3-4966-9060-cf01eef59426"
 INSTANCE = "5aa4a1c4-7c3a-11e6-8b77-86f30ca893d3"
-VERSIONS = ("0.15.3", "1.1.1", "1.4.0", "1.5.8", "1.11.24")
+VERSIONS = ("0.15.3", "1.1.1", "1.3.0", "1.4.0", "1.5.8", "1.8.222", "1.11.24")
 
 
 def number(version: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The client's verbs, against the answers of Marathons old and new, good and bad."""
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -223,6 +224,51 @@ def test_an_answer_of_another_shape_is_an_error(
     marathon.get(re.compile(".*"), body=body)
     with pytest.raises(MarathonError, match="another shape"):
         use(lambda m: m.apps() if "*" in body else m.app(says.APP_ID))
+
+
+def test_a_null_in_place_of_a_list_is_an_empty_one(marathon: responses.RequestsMock) -> None:
+    marathon.get(f"{APPS}/fob-aviary/*", json={"*": None})
+    marathon.get(f"{URL}/v2/tasks", json={"tasks": None})
+    marathon.get(f"{URL}/v2/queue", json={"queue": None})
+
+    async def all_of_them(m: Marathon) -> Any:
+        return await m.apps(), await m.tasks(), await m.queue()
+
+    assert use(all_of_them) == ([], [], [])
+
+
+@pytest.mark.parametrize("verb", ["tasks", "queue"])
+def test_a_list_that_is_absent_is_an_error(verb: str, marathon: responses.RequestsMock) -> None:
+    marathon.get(re.compile(".*"), json={})
+    with pytest.raises(MarathonError, match="another shape"):
+        use(lambda m: getattr(m, verb)())
+
+
+@pytest.mark.parametrize(
+    ("answer", "away"),
+    [
+        ({"json": {}}, False),
+        ({"status": 401, "body": says.HTML_401}, False),
+        ({"status": 404, "json": says.MISSING}, False),
+        ({"status": 502, "body": says.HTML_502}, True),
+        ({"status": 503, "json": {"message": "no leader"}}, True),
+        ({"body": unreachable()}, True),
+        ({"body": requests.ReadTimeout("slow")}, True),
+    ],
+)
+def test_a_marathon_is_away_until_it_answers(
+    answer: dict[str, Any], away: bool, marathon: responses.RequestsMock
+) -> None:
+    async def ask(m: Marathon) -> tuple[bool, bool]:
+        with contextlib.suppress(FobError):
+            await m.info()
+        first = m.away
+        marathon.get(f"{URL}/v2/queue", json={"queue": []})
+        await m.queue()
+        return first, m.away
+
+    marathon.get(f"{URL}/v2/info", **answer)
+    assert use(ask) == (away, False)
 
 
 # credentials

@@ -206,12 +206,21 @@ def test_a_stream_that_ends_is_opened_again_from_where_it_was() -> None:
         assert ids[:3] == [None, "42", "42"]
 
 
-@pytest.mark.parametrize("head", [CHUNKED, UNTIL_CLOSED])
-def test_a_stream_that_falls_silent_is_dead(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "begun",
+    [
+        CHUNKED,
+        UNTIL_CLOSED,
+        CHUNKED + chunk(frame(n=1)[:-9]),
+        CHUNKED + b"ff\r\n" + frame(n=1)[:-9],
+        UNTIL_CLOSED + frame(n=1)[:-9],
+    ],
+)
+def test_a_stream_that_falls_silent_is_dead(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "SILENCE", 0.2)
 
     def play(exchange: Exchange) -> None:
-        exchange.send(head)
+        exchange.send(begun)
         exchange.hang()
 
     async def listen(url: str) -> None:

@@ -15,6 +15,7 @@ import live
 from fob.errors import FobError, MarathonSilent
 from fob.marathon import Marathon, Tasks, events, tasks
 from fob.marathon.events import Event, Listener
+from fob.marathon.tasks import tasks_of
 
 APP_ID = says.APP_ID
 
@@ -25,6 +26,7 @@ class Scripted:
     def __init__(self, *apps: dict[str, Any]) -> None:
         self.listed: list[dict[str, Any]] = list(apps)
         self.asked = 0
+        self.away = False
         self.failures: list[FobError] = []
         self.answer = asyncio.Event()
         self.answer.set()
@@ -168,6 +170,74 @@ def test_a_task_in_any_other_state_is_there_and_not_ready(state: str) -> None:
         assert (table.states(), table.ready()) == ([state], [False])
 
     run(test)
+
+
+def test_a_task_out_of_reach_is_ready_again_when_it_is_back() -> None:
+    async def test() -> None:
+        table = Table(says.app("1.5.8", [says.task("1.5.8")]))
+        await table.attach()
+        table.update("TASK_UNREACHABLE")
+        assert table.ready() == [False]
+        table.update("TASK_RUNNING")
+        assert table.ready() == [True]
+
+    run(test)
+
+
+def test_an_event_that_comes_twice_counts_once() -> None:
+    async def test() -> None:
+        table = Table(says.app("1.5.8", [says.task("1.5.8")]))
+        await table.attach()
+        for _ in range(2):
+            table.update("TASK_FAILED", message="exit 3")
+            table.tell("app_terminated_event", appId="/fob-aviary/another")
+        assert (len(table.tasks.failures(APP_ID)), table.ready()) == (1, [])
+
+    run(test)
+
+
+def test_a_task_that_moved_is_where_its_last_event_says() -> None:
+    async def test() -> None:
+        table = Table(says.app("1.5.8", [says.task("1.5.8")]))
+        await table.attach()
+        new = f"{says.FLAT_ID}.{says.INSTANCE[:-1]}f"
+        table.update("TASK_RUNNING", taskId=new, host="10.0.6.99", ports=[31001])
+        table.update("TASK_LOST")
+        (task,) = table.tasks.of(APP_ID)
+        assert (task.host, task.ports, task.ready) == ("10.0.6.99", (31001,), False)
+        table.tell("health_status_changed_event", appId=APP_ID, taskId=new, alive=True)
+        assert table.ready() == [True]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"ports": 7},
+        {"ipAddresses": ["x"]},
+        {"healthCheckResults": 5},
+        {"healthCheckResults": ["x"]},
+    ],
+)
+def test_an_odd_task_in_a_list_hides_no_other(odd: dict[str, Any]) -> None:
+    async def test() -> None:
+        broken = says.task("1.5.8") | {"id": "odd"} | odd
+        table = Table(says.app("1.5.8", [broken, says.task("1.5.8")]))
+        await table.attach()
+        assert [task.id for task in table.tasks.of(APP_ID)] == [says.task_id("1.5.8")]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "key", ["ports", "ipAddresses", "healthCheckResults", "startedAt", "state", "slaveId", "host"]
+)
+def test_a_null_is_as_good_as_nothing(key: str) -> None:
+    app = says.app("1.5.8", [says.task("1.5.8") | {key: None}], labels=None, env=None)
+    (task,) = tasks_of(app)
+    assert task.id == says.task_id("1.5.8")
+    assert tasks_of(app | {"tasks": None}) == []
 
 
 @pytest.mark.parametrize("version", says.VERSIONS)
@@ -362,6 +432,20 @@ def test_the_list_is_asked_for_once_even_when_no_event_proves_the_stream(
         table.update("TASK_STAGING")
         await asyncio.sleep(0.05)
         assert (table.tasks.fresh, table.marathon.asked) == (True, 1)
+
+    run(test)
+
+
+def test_the_table_is_good_enough_while_marathon_is_away() -> None:
+    async def test() -> None:
+        table = Table(says.app("1.5.8", [says.task("1.5.8")]))
+        table.marathon.away = True
+        assert not table.tasks.fresh
+        await table.attach()
+        table.tasks.lost()
+        assert (table.tasks.fresh, table.ready()) == (True, [True])
+        table.marathon.away = False
+        assert not table.tasks.fresh
 
     run(test)
 

@@ -48,11 +48,14 @@ CHANGE_PAUSES = (0.25, 0.5, 1.0, 2.0)
 BRIEF = {"omit": "long"}
 
 PASSING = (Unreachable, Dropped, Unavailable)
+AWAY = (MarathonSilent, Unavailable)
 NOT_DONE = (Unreachable, TlsFailed, MarathonRefused, Throttled, Crowded)
 
 
 class Marathon:
     """One Marathon, at `url` (with or without a trailing slash, `user:password@` honoured).
+
+    It is `away` when it did not answer the last time, or has no leader: asking again may take long.
 
     Every coroutine raises a `FobError` with Marathon's own words, within `connect_timeout` plus
     twice `read_timeout` seconds for one exchange, waiting for a free thread included.
@@ -78,6 +81,7 @@ class Marathon:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
         )
+        self.away = False
         self._patience = connect_timeout + 2 * read_timeout
         self._wire = Wire(self._access, THREADS)
         self._pool = ThreadPoolExecutor(THREADS, "marathon")
@@ -134,11 +138,11 @@ class Marathon:
             answer = _object(await self._get(_path(group) + "/*", BRIEF))
         except AppNotFound:
             return []
-        return _objects(answer.get("*"), "id")
+        return _listed(answer, "*", "id")
 
     async def tasks(self) -> list[dict[str, Any]]:
         """The tasks of all apps there are."""
-        return _objects(_object(await self._get("/v2/tasks")).get("tasks"), "id", "appId")
+        return _listed(await self._get("/v2/tasks"), "tasks", "id", "appId")
 
     async def deployments(self) -> list[dict[str, Any]]:
         """The changes under way."""
@@ -167,7 +171,7 @@ class Marathon:
 
     async def queue(self) -> list[dict[str, Any]]:
         """What waits to start, and why: the items of `/v2/queue`."""
-        return _objects(_object(await self._get("/v2/queue", BRIEF)).get("queue"))
+        return _listed(await self._get("/v2/queue", BRIEF), "queue")
 
     async def info(self) -> dict[str, Any]:
         """Marathon's `/v2/info`: version, frameworkId, leader and configuration."""
@@ -180,7 +184,7 @@ class Marathon:
     def follow(self, listener: Listener) -> Follower:
         """Tell `listener`, on the running loop, of Marathon's events until `stop` or `close`."""
         wire = Wire(self._access, 1, read_timeout=SILENCE)
-        follower = Follower(wire, listener, asyncio.get_running_loop())
+        follower = Follower(wire, listener, asyncio.get_running_loop(), self._heard)
         self._followers.append(follower)
         return follower
 
@@ -241,9 +245,18 @@ class Marathon:
         except RuntimeError as error:
             raise Unreachable("The Marathon client is closed: fob is stopping") from error
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(job), self._patience)
+            answer = await asyncio.wait_for(asyncio.wrap_future(job), self._patience)
         except TimeoutError:
             raise self._out_of_time(job) from None
+        except FobError as error:
+            self._heard(error)
+            raise
+        self._heard(None)
+        return answer
+
+    def _heard(self, error: FobError | None) -> None:
+        """Note how a request, or an attempt to follow the events, has ended."""
+        self.away = isinstance(error, AWAY)
 
     def _out_of_time(self, job: Future[Any]) -> FobError:
         if job.cancelled():
@@ -290,6 +303,13 @@ def _object(value: Any, *ids: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ids):
         raise _odd()
     return value
+
+
+def _listed(answer: Any, key: str, *ids: str) -> list[dict[str, Any]]:
+    """The objects of the list at `key`; a null, which some serialisers make of none, is none."""
+    if key not in _object(answer):
+        raise _odd()
+    return _objects([] if answer[key] is None else answer[key], *ids)
 
 
 def _objects(value: Any, *ids: str) -> list[dict[str, Any]]:

@@ -119,10 +119,18 @@ class Follower:
 
     A stream on which nothing comes for `SILENCE` seconds is dead (Marathon and the engine send
     heartbeats). A lost one is opened again after a pause that doubles while it does not last.
+    `news` is told of every attempt, from the thread: why it failed, or None.
     """
 
-    def __init__(self, wire: Wire, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        listener: Listener,
+        loop: asyncio.AbstractEventLoop,
+        news: Callable[[FobError | None], None] = lambda _: None,
+    ) -> None:
         self._wire = wire
+        self._news = news
         self._listener = listener
         self._loop = loop
         self._stopped = threading.Event()
@@ -159,7 +167,7 @@ class Follower:
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
         url = self._wire.access.url + "/v2/events"
-        with self._wire.stream(url, {"event_type": list(NAMES)}, headers) as response:
+        with self._opened(url, headers) as response:
             log.debug("Following the events of Marathon at %s", self._wire.access.place)
             self._complaint = ""
             self._tell(self._listener.attached)
@@ -169,6 +177,15 @@ class Follower:
                 raise unanswered(error, "GET", url) from error
             finally:
                 self._tell(self._listener.lost)
+
+    def _opened(self, url: str, headers: dict[str, str]) -> Any:
+        try:
+            response = self._wire.stream(url, {"event_type": list(NAMES)}, headers)
+        except FobError as error:
+            self._news(error)
+            raise
+        self._news(None)
+        return response
 
     def _hear(self, raw: Any) -> None:
         frames = Frames()

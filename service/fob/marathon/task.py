@@ -1,8 +1,12 @@
 """A task as Marathon describes it, whichever its version, and what its events say of it."""
 
+import logging
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -114,7 +118,19 @@ def checks_of(app: dict[str, Any]) -> int:
 def tasks_of(app: dict[str, Any]) -> list[Task]:
     """The tasks in Marathon's answer for an app."""
     checks = checks_of(app)
-    return [Task.from_json(task, checks) for task in app.get("tasks") or []]
+    return list(understood(app.get("tasks") or [], lambda _: checks))
+
+
+def understood(tasks: list[dict[str, Any]], checks: Callable[[str], int]) -> Iterator[Task]:
+    """The tasks of a list; one that nobody understands is passed over, for the others' sake.
+
+    `checks` answers how many health checks an app has.
+    """
+    for task in tasks:
+        try:
+            yield Task.from_json(task, checks(task["appId"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            log.warning("Marathon listed an odd task (%r); passed over", error)
 
 
 def _healthy(results: list[dict[str, Any] | None], checks: int) -> bool | None:
@@ -125,7 +141,7 @@ def _healthy(results: list[dict[str, Any] | None], checks: int) -> bool | None:
 
 def _addresses(task: dict[str, Any]) -> tuple[str, ...]:
     found = task.get("ipAddresses") or []
-    return tuple(a["ipAddress"] for a in found if a.get("ipAddress"))
+    return tuple(a["ipAddress"] for a in found if a and a.get("ipAddress"))
 
 
 def _last_uuid(text: str) -> str:

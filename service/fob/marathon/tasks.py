@@ -16,7 +16,7 @@ from fob.errors import FobError
 from fob.marathon.apps import Apps
 from fob.marathon.client import Marathon
 from fob.marathon.events import Event, Follower, pause
-from fob.marathon.task import ENDS, Task, checks_of, tasks_of
+from fob.marathon.task import ENDS, Task, checks_of, tasks_of, understood
 
 __all__ = ["Task", "Tasks", "tasks_of"]
 
@@ -60,11 +60,15 @@ class Tasks:
         self._grace: asyncio.TimerHandle | None = None
         self._resync: asyncio.Task[None] | None = None
         self._fresh = False
+        self._followed = False  # it was fresh once
 
     @property
     def fresh(self) -> bool:
-        """True while the table follows Marathon; when it does not, ask Marathon itself."""
-        return self._fresh
+        """True while the table follows Marathon; when it does not, ask Marathon itself.
+
+        While that is away nobody knows better than the table, so it is good enough too.
+        """
+        return self._fresh or (self._followed and self._marathon.away)
 
     def start(self) -> None:
         """Follow Marathon's events from the running loop."""
@@ -174,7 +178,7 @@ class Tasks:
         since, self._since = self._since or [], None
         for event in since:
             self._apply(event)
-        self._fresh = True
+        self._fresh = self._followed = True
         log.debug("Marathon has tasks of %d functions", len(found))
         for app_id in list(self._waiters):
             self._wake(app_id)
@@ -192,13 +196,14 @@ class Tasks:
 
     def _by_app(self, tasks: list[dict[str, Any]]) -> dict[str, dict[str, Task]]:
         """Those of our group, in Marathon's JSON, by app and id."""
+        ours = [task for task in tasks if task["appId"].startswith(self._group + "/")]
         found: dict[str, dict[str, Task]] = {}
-        for task in tasks:
-            app_id = task["appId"]
-            if app_id.startswith(self._group + "/"):
-                checks = self._apps[app_id].checks if app_id in self._apps else _App.checks
-                found.setdefault(app_id, {})[task["id"]] = Task.from_json(task, checks)
+        for task in understood(ours, self._checks):
+            found.setdefault(task.app_id, {})[task.id] = task
         return found
+
+    def _checks(self, app_id: str) -> int:
+        return self._apps[app_id].checks if app_id in self._apps else _App.checks
 
     def _apply(self, event: Event) -> None:
         app_id = event.data.get("appId") or event.data.get("runSpecId")
