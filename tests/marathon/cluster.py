@@ -39,6 +39,8 @@ class Cluster:
         self.tasks: dict[str, list[App]] = {}
         self.queue: list[App] = []
         self.deaf = False  # nobody hears of anything
+        self.full = False  # no agent has room for one task more
+        self.host = "127.0.0.1"  # of the agent where tasks start
         self.authorization = ""
         self.asked: list[str] = []
         self._bad_days: list[tuple[str, BadDay]] = []
@@ -194,8 +196,6 @@ class Cluster:
         app |= change | {"version": self._now()}
         if change.keys() - {"instances"}:
             app["versionInfo"] = {"lastConfigChangeAt": app["version"]}
-            for task in list(self.tasks[app_id]):
-                self._kill(task)
         self._changed("/fob-aviary", app["version"])
         self._scale(app)
         return 200, {"version": app["version"], "deploymentId": str(uuid.uuid4())}
@@ -254,14 +254,41 @@ class Cluster:
             self.tell("app_terminated_event", {"appId": app_id})
         return 200, {"version": version, "deploymentId": str(uuid.uuid4())}
 
+    def move(self, app_id: str) -> None:
+        """Drain the agents of the app's tasks; others start where there is room."""
+        with self._lock:
+            for task in list(self.tasks[app_id]):
+                self._kill(task)
+            self._scale(self.apps[app_id])
+
+    def make_room(self) -> None:
+        """There is another agent."""
+        with self._lock:
+            self.full = False
+            self.queue.clear()
+            for app in self.apps.values():
+                self._scale(app)
+
     def _scale(self, app: App) -> None:
-        tasks = self.tasks[app["id"]]
-        for task in tasks[app["instances"] :]:
+        """Have as many tasks of this version as are wanted; each old one serves until there is
+        a new one that is well, unless the app may go below its capacity."""
+        since = app["versionInfo"]["lastConfigChangeAt"]
+        old = [task for task in self.tasks[app["id"]] if task["version"] < since]
+        new = [task for task in self.tasks[app["id"]] if task not in old]
+        least = app.get("upgradeStrategy", {}).get("minimumHealthCapacity", 1) * app["instances"]
+        well = sum(task["alive"] is True for task in new)
+        for task in [*new[app["instances"] :], *old[max(0, int(least) - well) :]]:
             self._kill(task)
-        for _ in range(app["instances"] - len(tasks)):
+        for _ in range(app["instances"] - len(new)):
             self._start(app)
 
     def _start(self, app: App) -> None:
+        if self.full:
+            rejected = [{"reason": "InsufficientMemory", "declined": 3, "processed": 3}]
+            summary = {"processedOffersSummary": {"rejectSummaryLastOffers": rejected}}
+            delay = {"timeLeftSeconds": 0, "overdue": True}
+            self.queue = [{"app": app, "count": 1, "delay": delay} | summary]
+            return
         task = self._task(app)
         self.tasks[app["id"]].append(task)
         self._update(task, "TASK_STAGING")
@@ -275,7 +302,7 @@ class Cluster:
             "id": id_,
             "instanceId": instance_id,
             "appId": app["id"],
-            "host": "127.0.0.1",
+            "host": self.host,
             "ports": [free_port()],
             "servicePorts": [10000],
             "slaveId": "S1",
@@ -293,6 +320,8 @@ class Cluster:
             task["alive"] = True
             for name, data in self.era.health(task):
                 self.tell(name, data)
+            if task in self.tasks.get(task["appId"], ()):
+                self._scale(self.apps[task["appId"]])
 
     def _kill(self, task: App) -> None:
         self.tasks[task["appId"]].remove(task)

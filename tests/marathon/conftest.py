@@ -1,9 +1,13 @@
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Cluster
 from dispatching import Dispatcher
+
+from fob import main
+from fob.marathon import Marathon, client
 
 
 @pytest.fixture
@@ -39,3 +43,12 @@ def dispatch(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Dispatc
 def dispatcher(dispatch: Callable[..., Dispatcher]) -> Dispatcher:
     """A dispatcher on the cluster."""
     return dispatch()
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between one try and the next, and of patience."""
+    monkeypatch.setattr(client, "GET_PAUSES", (0.001, 0.001))
+    monkeypatch.setattr(client, "CHANGE_PAUSES", (0.001, 0.001, 0.001, 0.001))
+    monkeypatch.setattr(main, "Marathon", functools.partial(Marathon, read_timeout=1.0))
+    monkeypatch.setattr(main, "SETTLE_EVERY", 0.05)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from cluster import Cluster
 
+import live
 from fob import config, main
 
 SAMPLE = b'def call_me():\n    print("Hello serverless world!")\n'
@@ -66,3 +68,23 @@ class Dispatcher:
 
     def files(self) -> list[str]:
         return sorted(path.name for path in self._folder.iterdir())
+
+
+def follows(dispatcher: Dispatcher, cluster: Cluster, id_: str) -> None:
+    """Wait until the dispatcher's table says where the function is, without Marathon."""
+
+    def unasked() -> bool:
+        before = len(cluster.asked)
+        dispatcher.answer("GET", f"/api/meta/{id_}?wait=30")
+        return f"GET /v2/apps/fob-aviary/{id_}" not in cluster.asked[before:]
+
+    live.until(unasked, "the table")
+
+
+def well(dispatcher: Dispatcher, cluster: Cluster, functions: int = 1) -> None:
+    """Registering and calling work, and nothing but such functions is anywhere."""
+    cluster.good()
+    assert dispatcher.call(dispatcher.gen()) == HELLO
+    assert len(dispatcher.listed()) == len(cluster.apps) == functions
+    assert [n for n in dispatcher.files() if n.endswith(".pending")] == []
+    assert len([n for n in dispatcher.files() if n.endswith(".snippet")]) == functions

@@ -1,6 +1,5 @@
 """What Marathon can do to a dispatcher: each has one right outcome, and the next request works."""
 
-import functools
 import json
 import threading
 from collections.abc import Callable
@@ -11,11 +10,10 @@ import marathon_answers as says
 import pytest
 import requests
 from cluster import BadDay, Cluster
-from dispatching import HELLO, SAMPLE, Dispatcher
+from dispatching import HELLO, SAMPLE, Dispatcher, follows, well
 
 import live
-from fob import main, registration
-from fob.marathon import Marathon, client
+from fob import registration
 
 NO_LEADER = says.HTML_502
 TOO_LARGE = {
@@ -35,33 +33,7 @@ BROKEN = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between one try and the next, and of patience."""
-    monkeypatch.setattr(client, "GET_PAUSES", (0.001, 0.001))
-    monkeypatch.setattr(client, "CHANGE_PAUSES", (0.001, 0.001, 0.001, 0.001))
-    monkeypatch.setattr(main, "Marathon", functools.partial(Marathon, read_timeout=1.0))
-    monkeypatch.setattr(main, "SETTLE_EVERY", 0.05)
-
-
-def follows(dispatcher: Dispatcher, cluster: Cluster, id_: str) -> None:
-    """Wait until the dispatcher's table says where the function is, without Marathon."""
-
-    def unasked() -> bool:
-        before = len(cluster.asked)
-        dispatcher.answer("GET", f"/api/meta/{id_}?wait=30")
-        return f"GET /v2/apps/fob-aviary/{id_}" not in cluster.asked[before:]
-
-    live.until(unasked, "the table")
-
-
-def well(dispatcher: Dispatcher, cluster: Cluster, functions: int = 1) -> None:
-    """Registering and calling work, and nothing but such functions is anywhere."""
-    cluster.good()
-    assert dispatcher.call(dispatcher.gen()) == HELLO
-    assert len(dispatcher.listed()) == len(cluster.apps) == functions
-    assert [n for n in dispatcher.files() if n.endswith(".pending")] == []
-    assert len([n for n in dispatcher.files() if n.endswith(".snippet")]) == functions
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 # a registration that was not carried out: one clear error, and nothing left behind
@@ -177,53 +149,6 @@ def test_a_lock_is_waited_for_and_overruled_by_a_removal(
     well(dispatcher, cluster)
 
 
-def test_a_function_answers_while_marathon_is_away(
-    cluster: Cluster, dispatcher: Dispatcher
-) -> None:
-    id_ = dispatcher.gen()
-    follows(dispatcher, cluster, id_)
-    cluster.bad("", days.says(502, NO_LEADER), 500)
-    cluster.cut()
-    assert dispatcher.call(id_) == HELLO
-    assert dispatcher.ask("GET", f"/api/cs/{id_}").content == SAMPLE
-    assert dispatcher.refusal("GET", f"/api/functions/{id_}")[:2] == (503, "marathon_busy")
-    cluster.good()
-    follows(dispatcher, cluster, id_)
-    well(dispatcher, cluster, 2)
-
-
-# leaders
-
-
-@pytest.mark.parametrize("version", ["1.5.8", "1.8.222", "1.11.24"])
-def test_a_standby_leads_to_the_leader_and_then_leads_itself(
-    cluster: Cluster, dispatch: Callable[..., Dispatcher]
-) -> None:
-    cluster.authorization = "token=T"
-    standby = cluster.stand()
-    dispatcher = dispatch(standby.url + "/service/marathon", marathon_token="T")
-    id_ = dispatcher.gen()
-    follows(dispatcher, cluster, id_)
-    assert dispatcher.call(id_) == HELLO
-    cluster.elect(standby)
-    live.until(cluster.listeners, "the stream")
-    follows(dispatcher, cluster, id_)
-    well(dispatcher, cluster, 2)
-
-
-def test_a_stream_of_somebody_else_gets_no_token(
-    cluster: Cluster, dispatch: Callable[..., Dispatcher]
-) -> None:
-    cluster.authorization = "token=T"
-    other = cluster.stand()  # nobody's leader
-    place = other.url + "/service/marathon/v2/events"
-    cluster.bad("GET /v2/events", days.says(302, "", Location=place))
-    dispatcher = dispatch(marathon_token="T")
-    live.until(cluster.listeners, "the stream, at home")
-    assert ["authorization" in each.headers for each in other.seen] == [False]
-    well(dispatcher, cluster)
-
-
 # events
 
 
@@ -238,6 +163,7 @@ def test_lost_events_are_made_up_for_when_the_stream_comes_back(
     moved = {"env": cluster.apps[f"/fob-aviary/{kept}"]["env"]}
     assert requests.put(apps + kept, json=moved, timeout=30).status_code == 200
     assert requests.delete(apps + removed, timeout=30).status_code == 200
+    live.until(lambda: len(cluster.tasks[f"/fob-aviary/{kept}"]) == 1, "the end of the old task")
     cluster.deaf = False
     cluster.cut()
     live.until(lambda: dispatcher.listed() == [kept], "the right list")

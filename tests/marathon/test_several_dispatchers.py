@@ -1,6 +1,7 @@
 """Several dispatchers on one Marathon give the same answers, whoever changes what."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import requests
 from cluster import Cluster
 from dispatching import HELLO, SAMPLE, Dispatcher
+from raw_server import Exchange, serving
 
 import live
 
@@ -114,6 +116,60 @@ def test_both_register_at_once(both: Both) -> None:
         made = list(pool.map(lambda n: both[n % 2].gen(query="?instances=0"), range(20)))
     same(both, "/api/functions")
     assert sorted(both[0].listed()) == sorted(both[1].listed()) == sorted(made)
+
+
+def test_both_remove_the_same_function_at_once(both: Both, cluster: Cluster) -> None:
+    ids = [both[0].gen(query="?instances=0") for _ in range(5)]
+    for id_ in ids:
+        path = f"/api/functions/{id_}"
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda each, path=path: each.ask("DELETE", path), both))
+        assert {answer.status_code for answer in answers} <= {200, 404}
+        gone(both, id_)
+    assert cluster.apps == {}
+
+
+def test_behind_one_address_a_client_s_whole_day_is_the_same(
+    both: Both, front: Dispatcher, cluster: Cluster
+) -> None:
+    """Each request goes to the other dispatcher than the one before."""
+    id_ = front.gen(query="?name=hello")
+    for _ in range(2):
+        assert front.call(id_) == HELLO
+        assert front.ask("GET", f"/api/cs/{id_}").content == SAMPLE
+        [task] = cluster.tasks[f"/fob-aviary/{id_}"]
+        place = {"host": "127.0.0.1", "port": task["ports"][0]}
+        assert front.answer("GET", f"/api/meta/{id_}") == place
+        assert front.answer("GET", f"/api/functions/{id_}")["name"] == "hello"
+        assert front.ask("GET", f"/api/functions/{id_}/logs").status_code == 200
+    front.answer("PATCH", f"/api/functions/{id_}", json={"name": "bye"})
+    for _ in range(2):
+        assert front.answer("GET", f"/api/functions/{id_}")["name"] == "bye"
+    front.answer("DELETE", f"/api/functions/{id_}")
+    for _ in range(2):
+        assert front.refusal("GET", f"/api/functions/{id_}")[0] == 404
+    assert [len(each.files()) for each in both].count(0) >= 1
+
+
+@pytest.fixture
+def front(both: Both) -> Iterator[Dispatcher]:
+    """One address for both, which takes turns."""
+    turns = itertools.cycle(both)
+
+    def play(exchange: Exchange) -> None:
+        answer = next(turns).ask(exchange.method, exchange.path, data=exchange.body)
+        kind = answer.headers["Content-Type"]
+        exchange.answer(answer.status_code, answer.content, Content_Type=kind)
+
+    with serving(play) as server:
+        yield Front(server.url)
+
+
+class Front(Dispatcher):
+    """What a client sees of the dispatchers behind an address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
 
 
 def instances(dispatcher: Dispatcher) -> tuple[int, int]:
