@@ -37,6 +37,7 @@ TICK = 0.005  # seconds a call may keep the others waiting before another thread
 SLOW = 0.001  # seconds after which a call counts as one that had better run beside others
 STOP_GRACE = 1.0  # seconds a call that ran out of time has to end by itself
 SEND_GRACE = 30.0  # seconds a client may take to read a part of its answer
+LINGER = 0.1  # seconds in which what is on its way may come when the runner ends
 LAST_WORDS = 5.0  # seconds clients have to read their answers when the runner ends
 
 ENTRIES = ("callme", "call_me", "handler", "lambda_handler", "main", "handle")
@@ -1150,10 +1151,14 @@ class Server:
         """Take no more, let the calls in hand end and be answered; the exit code."""
         self.stopping = True
         stuck = self._stuck()
+        if self.rest:  # others have the listening socket too, and keep it open for a moment
+            self._linger()
         self.epoll.unregister(self.listener)
         while self._accept():  # who has come before is served
             pass
         self.listener.close()
+        if not stuck:
+            self._linger()
         calls = [worker.call for worker in [*self.workers, *self.overdue]]
         busy = [call.connection for call in calls if call]  # which may read the body by themselves
         for connection in list(self.connections.values()):
@@ -1167,6 +1172,13 @@ class Server:
                 until = time.monotonic() + LAST_WORDS
             self._sleep(TICK)
         return STUCK if stuck else 0
+
+    def _linger(self) -> None:
+        """Serve for a moment still: a client learns of the end only with its next answer."""
+        until = time.monotonic() + LINGER
+        while (self.rest or self.connections) and time.monotonic() < until:
+            self._look()
+            self._sleep(TICK)
 
     # the workers
 
@@ -1233,9 +1245,7 @@ class Server:
             return False
         if len(self.connections) >= self.connections_limit:
             self._make_room()
-        connection = self.add(sock)
-        if self.stopping:
-            connection.stop_reading()
+        self.add(sock)
         return True
 
     def add(self, sock: socket.socket) -> Connection:

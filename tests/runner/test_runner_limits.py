@@ -1,5 +1,6 @@
 """Many calls at once, output, time limits, the end, and snippets that do harm."""
 
+import contextlib
 import json
 import os
 import random
@@ -316,6 +317,23 @@ def test_who_waited_to_be_let_in_when_the_signal_came_is_answered(serve: Start) 
             runner.process.send_signal(signal.SIGTERM)
             assert call.result().result == 0.5
             assert b'{"result": 0.0' in read_all(second)
+    assert runner.exit_code() == 0
+
+
+def test_a_call_on_its_way_when_the_signal_comes_is_answered(serve: Start) -> None:
+    runner = serve("def f(n: int): return n")
+    request = b"POST /?n=%d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    with runner.connect() as kept, runner.connect() as new:
+        kept.sendall(request % 1)
+        assert b'{"result": 1}' in kept.recv(65536)
+        runner.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(ConnectionRefusedError):
+            while True:  # until it has seen the signal
+                runner.connect().close()
+        for sock in (kept, new):
+            sock.sendall(request % 2)
+        for sock in (kept, new):
+            assert b'{"result": 2}' in read_all(sock)
     assert runner.exit_code() == 0
 
 
