@@ -1,0 +1,53 @@
+"""The numbers of docs/marathon.md are those of the code."""
+
+import json
+import re
+import zlib
+
+import pytest
+from dispatching import SAMPLE
+
+import live
+from fob import appdef, main, registration
+from fob.appdef import Placement
+from fob.marathon import agents, apps, client, events, wire
+from fob.options import Options
+
+PAGE = " ".join((live.ROOT / "docs" / "marathon.md").read_text().split())
+ID = "0e38b688-86e3-4966-9060-cf01eef59426"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"Connecting may take {client.CONNECT_TIMEOUT:g} s and an answer {client.READ_TIMEOUT:g} s",
+        f"within {client.CONNECT_TIMEOUT + 2 * client.READ_TIMEOUT:g} s in all",
+        f"Connecting may take {agents.CONNECT_TIMEOUT:g} s, an answer {agents.READ_TIMEOUT:g} s",
+        f"is left alone for {agents.ASK_AGAIN:g} s",
+        f"port {agents.PORT} of the task's host",
+        f"four times within about {round(sum(client.CHANGE_PAUSES))} s",
+        "twice, after about {:g} s and {:g} s".format(*client.GET_PAUSES),
+        f"nothing comes for {events.SILENCE:g} s is taken for dead",
+        f"from {events.FIRST_PAUSE:g} s to {events.LONGEST_PAUSE:g} s",
+        f"after {apps.TRUSTED_SECONDS:g} s",
+        f"every {main.SETTLE_EVERY:g} s it looks",
+        f"more than {wire.ANSWER_BYTES >> 20} MiB is refused",
+    ],
+)
+def test_a_number_is_that_of_the_code(said: str) -> None:
+    assert said in PAGE
+
+
+def test_registrations_that_nobody_is_sure_of_are_watched_for_as_long_as_is_said() -> None:
+    assert "for a minute at least" in PAGE
+    assert registration.UNSURE_SECONDS == 60
+    assert (len(client.CHANGE_PAUSES), client.THREADS) == (4, 8)
+
+
+def test_an_app_is_as_large_as_is_said() -> None:
+    app = appdef.app(ID, SAMPLE, Options(), "2016-04-02T23:09:47.123Z", Placement(remote=True))
+    whole = json.dumps(app).encode()
+    said = re.search(r"about (\d+) KB, nearly all of it the runner; (\d+) KB compressed", PAGE)
+    assert said
+    for size, told in zip((whole, zlib.compress(whole, 9)), said.groups(), strict=True):
+        assert len(size) / 1000 == pytest.approx(int(told), rel=0.05)
