@@ -246,7 +246,7 @@ def test_a_call_that_cannot_be_stopped_ends_the_process_with_5(serve: Start, bod
 
 
 def test_a_coroutine_that_blocks_the_loop_ends_the_process_with_5(serve: Start) -> None:
-    runner = serve("import time\nasync def f(): time.sleep(60)", FOB_TIMEOUT="0.2")
+    runner = serve("import time\nasync def f(): time.sleep(60)", FOB_TIMEOUT="1.5")
     assert runner.call().status == 504
     assert runner.exit_code() == 5
 
