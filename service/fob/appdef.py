@@ -9,6 +9,7 @@ import binascii
 import functools
 import hashlib
 import re
+import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,9 +40,11 @@ _COMMAND = (
     'r,_,s=zlib.decompress(binascii.a2b_base64(os.environ.pop("FOB_FUNCTION"))).partition(b"\\0");'
     'exec(compile(r,"runner.py","exec"),{"__name__":"__main__","SNIPPET":s})\''
 )
+_PACKING = threading.Lock()
 CONTAINER_PORT = 8080
 # of deflate, stored, with no bytes in it: RFC 1951, 3.2.4
 _EMPTY_BLOCK = bytes.fromhex("000000ffff")
+_MEMORY_LEVEL = 5  # 32 KB for a snippet's compressor; the most, 9, is half a megabyte
 # an unpacked function is the runner and a snippet; what is larger is not of our making
 _UNPACKED_BYTES = 4 * 1024 * 1024
 
@@ -190,26 +193,38 @@ def _env(snippet: bytes, options: Options) -> dict[str, str]:
 
 def prepare() -> None:
     """Do what the first function would otherwise have to wait for."""
-    _packer(_RUNNER, _PARTS)
+    with _PACKING:  # who comes meanwhile waits, and does not do it too
+        _packer(_RUNNER, _PARTS)
+
+
+def prepared() -> bool:
+    """Whether that is done, so that `app` takes no time to speak of."""
+    return bool(_packer.cache_info().currsize)
 
 
 @functools.cache
-def _packer(runner: Path, parts: Path) -> tuple[Any, str]:
-    """A compressor and the base64 of what it gave for the runner, the same for every function.
+def _packer(runner: Path, parts: Path) -> tuple[str, int]:
+    """The base64 of the runner's part of a packed function, and the checksum (Adler-32) so far.
 
     It ends where a group of base64 does, so that the value of every app begins with it.
     """
+    program = bundle(runner, parts) + b"\0"
     compressor = zlib.compressobj(level=9)
-    packed = compressor.compress(bundle(runner, parts) + b"\0")
-    packed += compressor.flush(zlib.Z_SYNC_FLUSH)
+    packed = compressor.compress(program) + compressor.flush(zlib.Z_SYNC_FLUSH)
     packed += _EMPTY_BLOCK * (len(packed) % 3)  # of 5 bytes each
-    return compressor, base64.b64encode(packed).decode()
+    return base64.b64encode(packed).decode(), zlib.adler32(program)
 
 
 def _packed(snippet: bytes) -> str:
-    compressor, runner = _packer(_RUNNER, _PARTS)
-    rest = compressor.copy()
-    value = runner + base64.b64encode(rest.compress(snippet) + rest.flush()).decode()
+    if not prepared():
+        prepare()
+    runner, checksum = _packer(_RUNNER, _PARTS)
+    # RFC 1950: the stream goes on with deflate of its own, which costs less than to go on with a
+    # copy of the compressor, and ends with the checksum of it all
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY_LEVEL)
+    rest = compressor.compress(snippet) + compressor.flush()
+    rest += zlib.adler32(snippet, checksum).to_bytes(4)
+    value = runner + base64.b64encode(rest).decode()
     if len(value) > ENCODED_BYTES:
         raise TooLarge(
             f"The file is too large to travel inside its app: packed with the runner it has"
