@@ -1,17 +1,22 @@
 """From a file to a function that store and Marathon both have, or to nothing at all."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
 import uuid
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from fob import appdef, archive, dependencies, source, timeline
 from fob.appdef import Placement
-from fob.errors import AppNotFound, FobError
+from fob.dependencies import Needs
+from fob.errors import AppNotFound, FobError, StorageFailed
 from fob.marathon.client import Marathon
 from fob.options import Options
+from fob.recognition import Convention
 from fob.snippets import Record, Snippets
 from fob.timeline import Mark
 
@@ -24,6 +29,7 @@ UNSURE_SECONDS = 60.0
 SMALL_BYTES = 8 * 1024
 
 App = dict[str, Any]
+T = TypeVar("T")
 
 
 class Registration:
@@ -46,9 +52,14 @@ class Registration:
         self._in_hand.add(id_)
         try:
             created = timeline.utc_now()
-            app = await self._definition(id_, body, options, created)
-            record = Record(body, options.name, created)
-            return app, await self._post(id_, app, record, [received])
+            posting = _Posting(id_, Record(body, options.name, created), self._snippets, received)
+            app = functools.partial(appdef.app, id_, body, options, created, self._placement)
+            try:
+                sent = await _off_the_loop(body, lambda: app(*_checked(body, options.entry)))
+                return sent, await self._marathon.create(sent, posting.first, posting.then)
+            except FobError as error:
+                await self._failed(posting, error)
+                raise
         finally:
             self._in_hand.discard(id_)
 
@@ -58,33 +69,14 @@ class Registration:
             if id_ not in self._in_hand and not await self._stays(id_):
                 await self._undo(id_)
 
-    async def _definition(self, id_: str, body: bytes, options: Options, created: str) -> App:
-        """The app definition of a file that can become a function."""
-        make = functools.partial(_definition, id_, body, options, created, self._placement)
-        if len(body) > SMALL_BYTES or archive.is_archive(body):
-            return await asyncio.to_thread(make)
-        return make()
-
-    async def _post(self, id_: str, app: App, record: Record, marks: list[Mark]) -> App:
-        def store() -> None:
-            self._snippets.put(id_, record)
-            marks.extend([timeline.now("stored"), timeline.now("posted")])
-
-        try:
-            made = await self._marathon.create(app, first=store)
-        except FobError as error:
-            if error.code == "marathon_unsure":
-                self._unsure[id_] = time.monotonic() + UNSURE_SECONDS
-            else:
-                await asyncio.to_thread(self._snippets.remove, id_)
-            raise
-        marks.append(timeline.now("accepted"))
-        try:
-            await asyncio.to_thread(self._snippets.confirm, id_, *marks)
-        except FobError:
-            await self._undo(id_)
-            raise
-        return made
+    async def _failed(self, posting: "_Posting", error: FobError) -> None:
+        """Leave nothing of a registration on either side."""
+        if posting.accepted:
+            await self._undo(posting.id_)
+        elif error.code == "marathon_unsure":
+            self._unsure[posting.id_] = time.monotonic() + UNSURE_SECONDS
+        else:
+            await asyncio.to_thread(posting.forget)
 
     async def _stays(self, id_: str) -> bool:
         """Confirm an app that is there, if somebody may have been told of it; whether it is so."""
@@ -109,14 +101,65 @@ class Registration:
         log.info("removed %s, whose registration did not finish", id_)
 
 
-def _definition(
-    id_: str, body: bytes, options: Options, created: str, placement: Placement
-) -> dict[str, Any]:
+class _Posting:
+    """A registration's record: it is stored while the file is read and its app made, which takes
+    about as long, and confirmed when Marathon has that. The methods block."""
+
+    def __init__(self, id_: str, record: Record, snippets: Snippets, received: Mark) -> None:
+        self.id_ = id_
+        self.accepted = False
+        self._snippets = snippets
+        self._stored = _begun(lambda: self._store(record))
+        self._marks = [received]
+
+    def first(self) -> None:
+        """Marathon is not asked before the record is on the disk."""
+        self._marks[1:] = [self._stored.result(), timeline.now("posted")]
+
+    def then(self) -> None:
+        """Marathon has it too."""
+        self.accepted = True
+        self._snippets.confirm(self.id_, *self._marks, timeline.now("accepted"))
+
+    def forget(self) -> None:
+        """Remove the record, when it is written."""
+        with contextlib.suppress(StorageFailed):  # that has left nothing
+            self._stored.result()
+        self._snippets.remove(self.id_)
+
+    def _store(self, record: Record) -> Mark:
+        self._snippets.put(self.id_, record)
+        return timeline.now("stored")
+
+
+def _begun(call: Callable[[], T]) -> "Future[T]":
+    """What `call` returns or raises, from a thread that has begun with it."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised to who asks for the result
+            done.set_exception(error)
+
+    asyncio.get_running_loop().run_in_executor(None, run)
+    return done
+
+
+async def _off_the_loop(body: bytes, call: Callable[[], T]) -> T:
+    """What `call` makes of the body: at once, or in a thread when that takes a while."""
+    if len(body) > SMALL_BYTES or archive.is_archive(body) or not appdef.prepared():
+        return await asyncio.to_thread(call)
+    return call()
+
+
+def _checked(body: bytes, entry: str | None) -> tuple[Needs, Convention]:
+    """What a file that can become a function needs, and whose convention it follows."""
     if archive.is_archive(body):
-        opened = archive.check(body, options.entry)
+        opened = archive.check(body, entry)
         needs = opened.needs()
         read = source.check(opened.files[opened.entry], opened.name or None)
     else:
-        read = source.check(body, options.entry)
+        read = source.check(body, entry)
         needs = dependencies.of_source(source.decode(body))
-    return appdef.app(id_, body, options, created, placement, needs, read.convention)
+    return needs, read.convention

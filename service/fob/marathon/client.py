@@ -103,11 +103,16 @@ class Marathon:
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
     async def create(
-        self, app: dict[str, Any], first: Callable[[], None] | None = None
+        self,
+        app: dict[str, Any],
+        first: Callable[[], None] | None = None,
+        then: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """POST the app; return it as Marathon has it, or all but the long values of its `env`.
 
-        `first` may block and is called before, in the thread that asks; what it raises is raised.
+        `first` and `then` may block, and are called off the loop: `first` when all is ready to be
+        sent, `then` once Marathon has the app, and not after an error was raised here. What they
+        raise is raised.
 
         Where the answer leaves open whether it was done, Marathon is asked for the id, and an app
         that is there is a success; so is "already exists", the id being a fresh uuid of ours.
@@ -115,11 +120,14 @@ class Marathon:
         the caller removes it later.
         """
         try:
-            return _object(await self._change("POST", "/v2/apps", BRIEF, app, first))
+            return _object(await self._change("POST", "/v2/apps", BRIEF, app, first, then))
         except NOT_DONE:
             raise
         except (MarathonError, AlreadyExists) as error:
-            return await self._settle(app["id"], error)
+            made = await self._settle(app["id"], error)
+        if then:
+            await asyncio.to_thread(then)
+        return made
 
     async def app(self, app_id: str, whole: bool = True) -> dict[str, Any]:
         """The app with its tasks; the long values of its `env` may be missing unless `whole`.
@@ -216,11 +224,10 @@ class Marathon:
         params: dict[str, Any] | None = None,
         body: Any = None,
         first: Callable[[], None] | None = None,
+        then: Callable[[], None] | None = None,
     ) -> Any:
         def send() -> Awaitable[Any]:
-            nonlocal first
-            before, first = first, None
-            return self._send(method, path, params, body, before)
+            return self._send(method, path, params, body, first, then)
 
         return await _repeat(send, (Locked, Throttled), CHANGE_PAUSES)
 
@@ -231,23 +238,30 @@ class Marathon:
         params: dict[str, Any] | None = None,
         body: Any = None,
         first: Callable[[], None] | None = None,
+        then: Callable[[], None] | None = None,
     ) -> Any:
-        """One exchange in a thread of the pool, after `first`. `path` may be a whole URL."""
+        """One exchange in a thread of the pool, with `first` before it is sent, and `then` after
+        its success, if somebody still waits for that. `path` may be a whole URL."""
         url = path if "://" in path else self._access.url + path
+        end: Future[None] = Future()  # of the exchange: for `then`, or because nobody waits
 
         def exchange() -> Any:
-            if first:
-                first()
-            return self._wire.send(method, url, params, body)
+            answer = self._wire.send(method, url, params, body, first)
+            if then and end.set_running_or_notify_cancel():
+                then()
+            return answer
 
         try:
             job = self._pool.submit(exchange)
         except RuntimeError as error:
             raise Unreachable("The Marathon client is closed: fob is stopping") from error
         try:
-            answer = await asyncio.wait_for(asyncio.wrap_future(job), self._patience)
+            async with asyncio.timeout(self._patience):
+                answer = await asyncio.wrap_future(job)
         except TimeoutError:
-            raise self._out_of_time(job) from None
+            if not then or end.cancel():
+                raise self._out_of_time(job) from None
+            answer = await asyncio.wrap_future(job)
         except FobError as error:
             self._heard(error)
             raise

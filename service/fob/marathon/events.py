@@ -180,7 +180,7 @@ class Follower:
 
     def _opened(self, url: str, headers: dict[str, str]) -> Any:
         try:
-            response = self._wire.stream(url, {"event_type": list(NAMES)}, headers)
+            response = self._wire.stream(url, {"event_type": NAMES}, headers)
         except FobError as error:
             self._news(error)
             raise

@@ -5,11 +5,13 @@ never filled. `close` ends what other threads have in flight.
 """
 
 import contextlib
+import functools
 import json
 import socket
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -49,17 +51,23 @@ class Wire:
         self._session.close()
 
     def send(
-        self, method: str, url: str, params: dict[str, Any] | None = None, body: Any = None
+        self,
+        method: str,
+        url: str,
+        params: dict[str, Any] | None = None,
+        body: Any = None,
+        first: Callable[[], None] | None = None,
     ) -> Any:
         """Send `body` as JSON and return the JSON of the answer.
 
-        Only a GET follows redirects: what else was redirected has not been done.
+        `first` is called when all is ready to be sent; what it raises is raised, and nothing is
+        sent. Only a GET follows redirects: what else was redirected has not been done.
         """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json"}
         if data is not None:
             headers["Content-Type"] = "application/json"
-        with self._open(method, url, headers, params=params, data=data) as response:
+        with self._open(method, url, headers, params=params, data=data, first=first) as response:
             content = self._read(response, method)
         return result(Answer(method, url, response.status_code, response.headers, content))
 
@@ -89,7 +97,8 @@ class Wire:
             if method != "GET" or not response.is_redirect:
                 return response
             response.close()
-            url = _target(response)
+            with _told(method, url):
+                url = _target(response)
             request["params"] = None
             auth = self._leader_auth(url) if leader else None
         raise MarathonError(
@@ -99,16 +108,22 @@ class Wire:
         )
 
     def _exchange(
-        self, method: str, url: str, headers: dict[str, str], **request: Any
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        first: Callable[[], None] | None = None,
+        **request: Any,
     ) -> requests.Response:
-        try:
+        with _told(method, url):
             prepared = self._prepared(method, url, headers, **request)
             settings = self._settings_for(str(prepared.url))
-            return self._session.send(
-                prepared, timeout=self._timeout, allow_redirects=False, **settings
-            )
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            raise unanswered(error, method, url) from error
+            adapter = self._session.get_adapter(str(prepared.url))
+        if first:
+            first()
+        with _told(method, url):
+            # not the session's own `send`: it would look for cookies, hooks and the next redirect
+            return adapter.send(prepared, timeout=self._timeout, **settings)
 
     def _prepared(
         self,
@@ -123,7 +138,7 @@ class Wire:
         of an exchange: settings that do not change."""
         prepared = requests.PreparedRequest()
         prepared.prepare_method(method)
-        prepared.prepare_url(url, params)
+        prepared.url = _whole(url, tuple((params or {}).items()))
         prepared.prepare_headers(self._headers | headers)
         prepared.prepare_cookies(self._session.cookies)
         prepared.prepare_body(data, None)
@@ -148,15 +163,13 @@ class Wire:
             return response.content
         deadline = time.monotonic() + self._timeout[1]
         content = bytearray()
-        try:
+        with _told(method, response.url):
             while data := response.raw.read1(CHUNK_BYTES, decode_content=True):
                 content += data
                 if len(content) > ANSWER_BYTES:
                     raise _endless(response.url)
                 if time.monotonic() > deadline:
                     raise TimeoutError("the answer trickles")
-        except (OSError, urllib3.exceptions.HTTPError) as error:
-            raise unanswered(error, method, response.url) from error
         return bytes(content)
 
     def _leader_auth(self, url: str) -> AuthBase | None:
@@ -257,6 +270,23 @@ def _session(access: Access, sockets: _Sockets, connections: int) -> requests.Se
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(sockets, connections))
     return session
+
+
+@functools.lru_cache(maxsize=256)
+def _whole(url: str, params: tuple[tuple[str, Any], ...]) -> str:
+    """The URL as it is sent; the same few are asked for again and again."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, dict(params))
+    return str(prepared.url)
+
+
+@contextlib.contextmanager
+def _told(method: str, url: str) -> Iterator[None]:
+    """Failures of an exchange as `FobError`s."""
+    try:
+        yield
+    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        raise unanswered(error, method, url) from error
 
 
 def _target(response: requests.Response) -> str:
