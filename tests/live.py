@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -27,6 +28,15 @@ def until(check: Callable[[], Any], what: str = "it", seconds: float = PATIENCE_
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
         time.sleep(0.01)
     return found
+
+
+def records(folder: Path) -> list[str]:
+    """What a store of snippets holds: `<id>.pending`, `<id>.snippet` once that is confirmed."""
+    if not (folder / "snippets.db").exists():
+        return []
+    with contextlib.closing(sqlite3.connect(folder / "snippets.db")) as db:
+        rows = db.execute("SELECT id, confirmed FROM snippets ORDER BY id").fetchall()
+    return [f"{id_}.{'snippet' if confirmed else 'pending'}" for id_, confirmed in rows]
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:

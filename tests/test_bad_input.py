@@ -214,7 +214,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
     assert ids_of(fob) == [before]
     assert fob.call(before).json() == {"result": "good"}
     assert fob.call(fob.gen(GOOD)).json() == {"result": "good"}
-    assert not list((small_disk / "home" / "snippets").glob("*.new"))
+    assert all(name.endswith(".snippet") for name in live.records(small_disk / "home" / "snippets"))
 
 
 def fill(path: Path) -> None:

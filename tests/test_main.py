@@ -56,7 +56,7 @@ def test_without_its_marathon_it_starts_and_says_so_to_every_request(lonely):
     answer = lonely.ask("POST", "/api/gen", data=b"def f(): 0")
     assert answer.status_code in (502, 503, 504)
     assert answer.json()["error"]["code"].startswith("marathon")
-    assert os.listdir(lonely.home / "snippets") == []
+    assert live.records(lonely.home / "snippets") == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -117,7 +117,7 @@ def busy(start_dispatcher):
         )
         asking = threading.Thread(target=_gen, args=(there,))
         asking.start()
-        live.until(lambda: list((there.home / "snippets").glob("*.pending")), "the registration")
+        live.until(lambda: live.records(there.home / "snippets"), "the registration")
         yield there
         there.kill()
         asking.join()

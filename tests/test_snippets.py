@@ -1,12 +1,16 @@
-import json
-import os
+import contextlib
 import resource
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import live
 from fob import timeline
 from fob.errors import NotFound, StorageFailed
-from fob.snippets import Record, Snippets
+from fob.snippets import FILE, Record, Snippets
 
 A = "0e38b688-86e3-4966-9060-cf01eef59426"
 B = "11111111-86e3-4966-9060-cf01eef59426"
@@ -20,7 +24,19 @@ def folder(tmp_path):
 
 @pytest.fixture
 def store(folder):
-    return Snippets(folder)
+    with contextlib.closing(Snippets(folder)) as store:
+        yield store
+
+
+@pytest.fixture
+def changed(folder):
+    """Change what is on the disk."""
+
+    def change(statement):
+        with contextlib.closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+            db.execute(statement)
+
+    return change
 
 
 def test_a_confirmed_record_comes_back_byte_for_byte_from_a_new_store(store, folder):
@@ -38,14 +54,14 @@ def test_a_record_is_pending_until_it_is_confirmed(store):
     assert store.pending() == []
 
 
-def test_a_removed_id_leaves_no_file(store, folder):
+def test_a_removed_id_leaves_nothing(store, folder):
     for id_ in (A, B):
         store.put(id_, RECORD)
     store.confirm(B, timeline.now("received"))
     assert store.remove(A)
     assert store.remove(B)
     assert not store.remove(B)
-    assert os.listdir(folder) == []
+    assert live.records(folder) == []
 
 
 def test_marks_come_back_in_order(store):
@@ -56,40 +72,42 @@ def test_marks_come_back_in_order(store):
     assert store.marks(B) == []
 
 
-def test_a_record_changed_on_disk_is_not_given_out(store, folder):
+def test_a_record_changed_on_disk_is_not_given_out(store, changed):
     store.put(A, RECORD)
     store.confirm(A)
-    path = folder / f"{A}.snippet"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(NotFound):
-        store.get(A)
-    path.write_bytes(b"")
-    with pytest.raises(NotFound):
+    changed("UPDATE snippets SET content = substr(content, 2)")
+    with pytest.raises(NotFound, match="damaged"):
         store.get(A)
 
 
-def test_half_a_record_that_a_crash_left_is_pending(folder):
-    folder.mkdir(parents=True)
-    (folder / f"{A}.pending").write_bytes(b"half a rec")
-    store = Snippets(folder)
-    assert store.pending() == [A]
-    with pytest.raises(NotFound):
-        store.get(A)
-    assert store.remove(A)
-    assert os.listdir(folder) == []
-
-
-def test_a_record_of_before_the_machine_went_down_may_have_been_confirmed(store, folder):
+def test_a_record_of_before_the_machine_went_down_may_have_been_confirmed(store, changed):
     store.put(A, RECORD)
     assert not store.perhaps_confirmed(A)
-    path = folder / f"{A}.pending"
-    fields, _, content = path.read_bytes().partition(b"\n")
+    assert not store.perhaps_confirmed(B)
     for boot in ("", "another"):
-        before = json.dumps(json.loads(fields) | {"boot": boot}).encode()
-        path.write_bytes(before + b"\n" + content)
+        changed(f"UPDATE snippets SET boot = '{boot}'")
         assert store.perhaps_confirmed(A)
-    path.write_bytes(before + b"\n" + content[:-1])  # not whole, so nobody was told
-    assert not store.perhaps_confirmed(A)
+
+
+def test_a_record_is_on_the_disk_when_it_is_put(folder, tmp_path):
+    """The process that put it is killed, and what is on the disk is all there is."""
+    code = f"""
+import os, sys
+from pathlib import Path
+from fob.snippets import Record, Snippets
+Snippets(Path({str(folder)!r})).put({A!r}, Record(b"x", "", ""))
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, cwd=live.SERVICE)
+    assert Snippets(folder).pending() == [A]
+
+
+def test_threads_share_it(store):
+    ids = [str(number) for number in range(50)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda id_: (store.put(id_, RECORD), store.confirm(id_)), ids))
+    assert store.pending() == []
+    assert all(store.get(id_) == RECORD for id_ in ids)
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(store, folder):
@@ -100,7 +118,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(store, folder):
             store.put(A, Record(b"x" * 1000, "", ""))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert os.listdir(folder) == []
+    assert live.records(folder) == []
+    store.put(A, RECORD)
+    assert store.pending() == [A]
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

@@ -86,6 +86,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], stopping: asyn
         marathon = await _marathon(settings, parts)
         tasks = Tasks(marathon)
         snippets = Snippets(settings.home_folder / "snippets")
+        parts.callback(snippets.close)
         functions = Functions(marathon, tasks, snippets, _placement(settings))
         in_hand = InHand()
         guarded = Guard(settings.host, settings.token)

@@ -1,26 +1,32 @@
 """The store of snippets: what the dispatcher wrote down before it asked Marathon.
 
-A record is one file, `<id>.pending` until Marathon has the app too and `<id>.snippet` from then on:
-one line of JSON (name, sha256, created, boot), then the snippet byte for byte. A pending record is
-a registration that nobody was told of, and a crash may leave half of it: its id is what matters.
-The marks of the registration are in `<id>.timeline`.
+One SQLite file. A record is pending until Marathon has the app too: a registration that nobody was
+told of. The marks of the registration are with it.
 
 A record waits for the disk, its confirmation does not: a crash of fob forgets neither, but one of
 the machine may forget that a record was confirmed. `boot` tells these two apart.
 """
 
 import functools
-import json
-import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fob import timeline
 from fob.appdef import sha256
 from fob.errors import NotFound, StorageFailed
 from fob.timeline import Mark
 
-_SUFFIXES = (".pending", ".snippet", ".timeline")
+FILE = "snippets.db"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS snippets (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, created TEXT NOT NULL,
+    boot TEXT NOT NULL, content BLOB NOT NULL, confirmed INTEGER NOT NULL, marks TEXT NOT NULL)
+"""
 
 
 @dataclass(frozen=True)
@@ -33,110 +39,97 @@ class Record:
 
 
 class Snippets:
-    """The records in one folder. Every method waits for the disk: call them off the loop."""
+    """The records in one folder, for any thread. Every method waits for the disk: call them off
+    the loop. They raise `StorageFailed` when it fails."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        try:
+        self._lock = threading.Lock()
+        with self._told():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise _failed(folder, error) from error
+            self._db = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(_SCHEMA)
+        self._waits = True  # for the disk, at the end of each change
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
 
     def put(self, id_: str, record: Record) -> None:
-        """Keep the record, pending; raises `StorageFailed` and leaves nothing behind."""
-        head = {
-            "name": record.name,
-            "sha256": sha256(record.content),
-            "created": record.created,
-            "boot": _boot(),
-        }
-        try:
-            _write(self._path(id_, ".pending"), json.dumps(head).encode() + b"\n" + record.content)
-            self._sync()
-        except OSError as error:
-            self._path(id_, ".pending").unlink(missing_ok=True)
-            raise _failed(self._folder, error) from error
+        """Keep the record, pending, on the disk; an error leaves nothing behind."""
+        values = (id_, record.name, sha256(record.content), record.created, _boot(), record.content)
+        with self._in_hand() as db:
+            self._wait_for_disk(True)
+            db.execute("INSERT INTO snippets VALUES (?, ?, ?, ?, ?, ?, 0, '')", values)
 
     def confirm(self, id_: str, *marks: Mark) -> None:
         """Marathon has it too; from now on the record is the function's, and so are the marks."""
-        try:
-            if marks:
-                lines = "".join(mark.line() for mark in marks)
-                self._path(id_, ".timeline").write_text(lines)
-            os.rename(self._path(id_, ".pending"), self._path(id_, ".snippet"))
-        except OSError as error:
-            raise _failed(self._folder, error) from error
+        lines = "".join(mark.line() for mark in marks)
+        self._change("UPDATE snippets SET confirmed = 1, marks = ? WHERE id = ?", lines, id_)
 
     def get(self, id_: str) -> Record:
-        """The record; raises `NotFound` when it is not here, or not here whole."""
-        fields, content = self._read(id_, ".snippet")
-        return Record(content, fields["name"], fields["created"])
+        """The record; raises `NotFound` when it is not here, or not as it was."""
+        wanted = "SELECT content, name, created, sha256 FROM snippets WHERE id = ? AND confirmed"
+        found = self._one(wanted, id_)
+        if found is None:
+            raise NotFound(f"No snippet of {id_} is stored here")
+        content, name, created, digest = found
+        if sha256(content) != digest:
+            raise NotFound(f"The stored snippet of {id_} is damaged")
+        return Record(content, name, created)
 
     def pending(self) -> list[str]:
         """The ids of registrations begun and not confirmed."""
-        return sorted(path.stem for path in self._folder.glob("*.pending"))
+        with self._in_hand() as db:
+            rows = db.execute("SELECT id FROM snippets WHERE NOT confirmed ORDER BY id")
+            return [id_ for (id_,) in rows]
 
     def perhaps_confirmed(self, id_: str) -> bool:
         """Whether a pending record may have been confirmed before the machine went down."""
-        try:
-            fields, _ = self._read(id_, ".pending")
-        except NotFound:  # not whole, so Marathon was not asked yet
-            return False
-        return fields.get("boot") in ("", None) or fields["boot"] != _boot()
+        found = self._one("SELECT boot FROM snippets WHERE id = ?", id_)
+        return found is not None and (found[0] == "" or found[0] != _boot())
 
     def remove(self, id_: str) -> bool:
         """Forget the id; whether there was anything to forget."""
-        found = False
-        try:
-            for suffix in _SUFFIXES:
-                if self._path(id_, suffix).exists():
-                    self._path(id_, suffix).unlink(missing_ok=True)
-                    found = True
-        except OSError as error:
-            raise _failed(self._folder, error) from error
-        return found
+        return self._change("DELETE FROM snippets WHERE id = ?", id_) > 0
 
     def marks(self, id_: str) -> list[Mark]:
         """The registration's timeline; empty when another dispatcher took it."""
+        found = self._one("SELECT marks FROM snippets WHERE id = ?", id_)
+        return timeline.parse(found[0]) if found else []
+
+    def _change(self, statement: str, *values: str) -> int:
+        """How many records were changed; a crash of fob forgets that no more."""
+        with self._in_hand() as db:
+            self._wait_for_disk(False)
+            return db.execute(statement, values).rowcount
+
+    def _wait_for_disk(self, waits: bool) -> None:
+        if waits is not self._waits:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if waits else 'NORMAL'}")
+            self._waits = waits
+
+    def _one(self, query: str, id_: str) -> tuple[Any, ...] | None:
+        with self._in_hand() as db:
+            found: tuple[Any, ...] | None = db.execute(query, (id_,)).fetchone()
+            return found
+
+    @contextmanager
+    def _in_hand(self) -> Iterator[sqlite3.Connection]:
+        with self._told(), self._lock:
+            yield self._db
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What goes wrong, as an error that says what to do."""
         try:
-            return timeline.parse(self._path(id_, ".timeline").read_text(errors="replace"))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise _failed(self._folder, error) from error
-
-    def _read(self, id_: str, suffix: str) -> tuple[dict[str, str], bytes]:
-        """What is known of a record that is here whole, and the snippet; or raises `NotFound`."""
-        try:
-            head, _, content = self._path(id_, suffix).read_bytes().partition(b"\n")
-            fields: dict[str, str] = json.loads(head)
-        except FileNotFoundError as error:
-            raise NotFound(f"No snippet of {id_} is stored here") from error
-        except OSError as error:
-            raise _failed(self._folder, error) from error
-        except ValueError as error:
-            raise NotFound(f"The stored snippet of {id_} is damaged") from error
-        if sha256(content) != fields["sha256"]:
-            raise NotFound(f"The stored snippet of {id_} is damaged")
-        return fields, content
-
-    def _path(self, id_: str, suffix: str) -> Path:
-        return self._folder / f"{id_}{suffix}"
-
-    def _sync(self) -> None:
-        """Make the folder's names durable too."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise StorageFailed(
+                f"The state folder {self._folder} cannot be used: {_why(error)}."
+                " Make room or give it to fob's user, or set FOB_HOME to another"
+            ) from error
 
 
 @functools.cache
@@ -148,8 +141,5 @@ def _boot() -> str:
         return ""
 
 
-def _failed(folder: Path, error: OSError) -> StorageFailed:
-    return StorageFailed(
-        f"The state folder {folder} cannot be used: {error.strerror or error}."
-        " Make room or give it to fob's user, or set FOB_HOME to another"
-    )
+def _why(error: OSError | sqlite3.Error) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -11,6 +11,7 @@ from fake_marathon import FakeMarathon
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
+import live
 from fob.appdef import Placement
 from fob.dispatcher.calls import Calls
 from fob.dispatcher.front import Front
@@ -88,6 +89,7 @@ class House:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        self.snippets.close()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
@@ -145,4 +147,4 @@ class House:
         return id_
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir())
+        return live.records(self.folder)

@@ -1,5 +1,5 @@
-import json
 import os
+import sqlite3
 import threading
 import time
 
@@ -10,7 +10,7 @@ from house import SAMPLE, House
 import live
 from fob import registration
 from fob.errors import StorageFailed
-from fob.snippets import Record
+from fob.snippets import FILE, Record
 
 ID = "11111111-86e3-4966-9060-cf01eef59426"
 
@@ -56,11 +56,8 @@ def test_a_registration_that_may_have_been_told_of_stays_when_the_machine_went_d
     [kept, gone] = [ID, ID.replace("1", "2")]
     for id_ in (kept, gone):
         house.snippets.put(id_, Record(SAMPLE, "", ""))
-        path = house.folder / f"{id_}.pending"
-        head, _, content = path.read_bytes().partition(b"\n")
-        path.write_bytes(
-            json.dumps(json.loads(head) | {"boot": "another"}).encode() + b"\n" + content
-        )
+    with sqlite3.connect(house.folder / FILE) as db:
+        db.execute("UPDATE snippets SET boot = 'another'")
     house.marathon.apps[f"/fob-aviary/{kept}"] = {"id": f"/fob-aviary/{kept}"}
     house.run(house.functions.settle())
     assert list(house.marathon.apps) == [f"/fob-aviary/{kept}"]

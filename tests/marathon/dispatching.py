@@ -67,7 +67,7 @@ class Dispatcher:
         return [each["id"] for each in self.answer("GET", "/api/functions")["functions"]]
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self._folder.iterdir())
+        return live.records(self._folder)
 
 
 def follows(dispatcher: Dispatcher, cluster: Cluster, id_: str) -> None:
