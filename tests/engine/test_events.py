@@ -1,11 +1,14 @@
 import asyncio
 import json
 
-from fob.engine.events import BACKLOG, Event, Events
+from fob.engine.events import BACKLOG, Event, Events, Stream
 
 
-async def take(stream: object, number: int) -> list[Event | None]:
-    return [await asyncio.wait_for(stream.next(), 5) for _ in range(number)]  # type: ignore[attr-defined]
+async def take(stream: Stream, number: int) -> list[Event | None]:
+    taken: list[Event | None] = []
+    while len(taken) < number:
+        taken += await asyncio.wait_for(stream.some(), 5)
+    return taken
 
 
 def test_a_reader_gets_what_is_published_in_order() -> None:
@@ -61,14 +64,28 @@ def test_a_reader_that_is_too_slow_is_sent_away() -> None:
     asyncio.run(run())
 
 
-def test_what_waits_can_be_had_at_once() -> None:
+def test_of_a_start_that_goes_on_is_told_with_what_comes_next() -> None:
     async def run() -> None:
         events = Events()
         stream = events.attach()
-        events.publish("a")
-        events.publish("b")
-        assert [e.type for e in stream.waiting() if e] == ["a", "b"]
-        assert stream.waiting() == []
+        events.publish("group_change_success")
+        events.publish("status_update_event", taskStatus="TASK_STAGING")
+        told = asyncio.create_task(stream.some())
+        await asyncio.sleep(0)
+        assert not told.done()
+        events.publish("status_update_event", taskStatus="TASK_RUNNING")
+        states = [e.data.get("taskStatus") for e in await told if e]
+        assert states == [None, "TASK_STAGING", "TASK_RUNNING"]
+
+    asyncio.run(run())
+
+
+def test_of_a_start_that_goes_on_is_told_when_nothing_comes_next() -> None:
+    async def run() -> None:
+        events = Events()
+        stream = events.attach()
+        events.publish("status_update_event", taskStatus="TASK_STAGING")
+        assert len(await take(stream, 1)) == 1
 
     asyncio.run(run())
 

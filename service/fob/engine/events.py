@@ -13,6 +13,20 @@ from fob.timeline import utc_now
 
 KEPT = 2000  # events a reader that lost its connection can still ask for
 BACKLOG = 2000  # events a slow reader may be behind before it is disconnected
+# Whoever is told is woken, at the cost of what happens meanwhile; and what happens next is what
+# they wait for. So of a start that goes on, and of what nobody waits for, they hear with that.
+LULL_SECONDS = 0.01
+UNDER_WAY = ("TASK_STAGING", "TASK_STARTING")
+NEWS = {
+    "status_update_event",
+    "instance_health_changed_event",
+    "health_status_changed_event",
+    "unhealthy_task_kill_event",
+    "app_terminated_event",
+    "deployment_success",
+    "deployment_failed",
+    "event_stream_attached",
+}
 
 
 @dataclass(frozen=True)
@@ -20,6 +34,11 @@ class Event:
     id: int
     type: str
     data: dict[str, Any]
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether readers may hear of it a moment later, with what comes next."""
+        return self.type not in NEWS or self.data.get("taskStatus") in UNDER_WAY
 
     @functools.cached_property
     def frame(self) -> bytes:
@@ -40,29 +59,39 @@ class Event:
 
 
 class Stream:
-    """One reader's queue of events, until `None`, which says: too slow, goodbye."""
+    """One reader's events on their way, until `None`, which says: too slow, goodbye."""
 
     def __init__(self, types: frozenset[str]) -> None:
         self._types = types
-        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._waiting: list[Event | None] = []
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     def offer(self, event: Event) -> None:
         if self._types and event.type not in self._types:
             return
-        if self._queue.qsize() >= BACKLOG:
+        if len(self._waiting) >= BACKLOG:
             self.end()
-        else:
-            self._queue.put_nowait(event)
+            return
+        self._waiting.append(event)
+        if not event.can_wait:
+            self._due.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LULL_SECONDS, self._due.set)
 
     def end(self) -> None:
-        self._queue.put_nowait(None)
+        self._waiting.append(None)
+        self._due.set()
 
-    async def next(self) -> Event | None:
-        return await self._queue.get()
-
-    def waiting(self) -> list[Event | None]:
-        """What `next` would give without waiting."""
-        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+    async def some(self) -> list[Event | None]:
+        """Wait for events; all there are, in order."""
+        await self._due.wait()
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        some, self._waiting = self._waiting, []
+        return some
 
 
 class Events:

@@ -34,13 +34,13 @@ class EventStream(Handler):
     async def _write_all(self) -> None:
         while True:
             try:
-                first = await asyncio.wait_for(self._stream.next(), HEARTBEAT_SECONDS)
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    some = await self._stream.some()
             except TimeoutError:
                 self.write(b"\r\n")
                 await self.flush()
                 continue
-            # together: they may come faster than one by one could be written
-            for event in [first, *self._stream.waiting()]:
+            for event in some:
                 if event is None:
                     await self.flush()
                     return
