@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from fob.engine.definitions.definitions import Definition
 from fob.engine.pieces import Long, folded
@@ -30,15 +31,16 @@ class Shelf:
         self._db.execute(_SCHEMA)
         self._changed: Counter[int] = Counter()  # uses, in the transaction under way
         self._uses: Counter[int] = Counter()
+        # of the pieces packed last: most definitions begin as the one before
+        self._last: dict[str, int] = {}
         for (text,) in db.execute("SELECT definition FROM versions"):
-            self._uses.update(_numbers(text))
+            self._uses.update(_numbers(_env(text)))
 
     def pack(self, definition: Definition) -> str:
         """What the store keeps of it; pieces that are new are kept from now on."""
         env = {name: self._packed(value) for name, value in definition["env"].items()}
-        text = json.dumps(definition | {"env": env})
-        self._changed.update(_numbers(text))
-        return text
+        self._changed.update(_numbers(env))
+        return json.dumps(definition | {"env": env})
 
     def unpack(self, text: str, read: dict[int, str]) -> Definition:
         """The definition that was packed, or kept whole by an engine that knew no pieces.
@@ -56,12 +58,14 @@ class Shelf:
 
     def let_go(self, text: str) -> None:
         """What was kept as `text` is kept no longer."""
-        self._changed.subtract(_numbers(text))
+        self._changed.subtract(_numbers(_env(text)))
 
     def clear(self) -> None:
         """Remove the pieces that nothing needs any more."""
         unused = [(n,) for n, change in self._changed.items() if self._uses[n] + change == 0]
-        self._db.executemany("DELETE FROM pieces WHERE number = ?", unused)
+        if unused:
+            self._db.executemany("DELETE FROM pieces WHERE number = ?", unused)
+            self._last.clear()
 
     def ended(self, committed: bool) -> None:
         if committed:
@@ -69,10 +73,16 @@ class Shelf:
             for number in self._changed:
                 if not self._uses[number]:
                     del self._uses[number]
+        else:
+            self._last.clear()
         self._changed.clear()
 
     def _packed(self, value: str | Long) -> str | list[int]:
-        return value if isinstance(value, str) else [self._number(piece) for piece in value.pieces]
+        if isinstance(value, str):
+            return value
+        last = self._last
+        self._last = {p: last.get(p) or self._number(p) for p in value.pieces}
+        return [self._last[piece] for piece in value.pieces]
 
     def _number(self, piece: str) -> int:
         content = piece.encode("utf-8", "surrogatepass")
@@ -96,7 +106,12 @@ class Shelf:
         return sys.intern(row[0].decode("utf-8", "surrogatepass"))
 
 
-def _numbers(text: str) -> Iterator[int]:
-    for value in json.loads(text)["env"].values():
+def _env(text: str) -> dict[str, Any]:
+    env: dict[str, Any] = json.loads(text)["env"]
+    return env
+
+
+def _numbers(env: dict[str, Any]) -> Iterator[int]:
+    for value in env.values():
         if isinstance(value, list):
             yield from value

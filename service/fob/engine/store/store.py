@@ -122,19 +122,13 @@ class Store:
         """Make `definition` the app's current version."""
         app_id = definition["id"]
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO apps VALUES (?, ?)", (app_id, version))
-            self._drop_versions("app_id = ? AND version = ?", app_id, version)
+            added = db.execute("INSERT OR IGNORE INTO apps VALUES (?, ?)", (app_id, version))
+            if not added.rowcount:
+                self._set_version(app_id, version)
             packed = self._shelf.pack(definition)
             db.execute("INSERT INTO versions VALUES (?, ?, ?)", (app_id, version, packed))
-            db.execute("UPDATE failures SET held = 0 WHERE app_id = ? AND held", (app_id,))
-            self._drop_versions(
-                "app_id = ? AND version NOT IN (SELECT version FROM "
-                "versions WHERE app_id = ? ORDER BY version DESC LIMIT ?)",
-                app_id,
-                app_id,
-                VERSIONS_KEPT,
-            )
-            self._shelf.clear()
+            if not added.rowcount:
+                self._drop_old_versions(app_id)
 
     def remove_app(self, app_id: str) -> None:
         with self._transaction() as db:
@@ -236,6 +230,21 @@ class Store:
             "SELECT failure, held FROM failures WHERE app_id = ? ORDER BY number", (app_id,)
         ).fetchall()
         return [json.loads(failure) for failure, _ in rows], bool(rows and rows[-1][1])
+
+    def _set_version(self, app_id: str, version: str) -> None:
+        self._db.execute("UPDATE apps SET version = ? WHERE id = ?", (version, app_id))
+        self._db.execute("UPDATE failures SET held = 0 WHERE app_id = ? AND held", (app_id,))
+        self._drop_versions("app_id = ? AND version = ?", app_id, version)
+
+    def _drop_old_versions(self, app_id: str) -> None:
+        self._drop_versions(
+            "app_id = ? AND version NOT IN (SELECT version FROM "
+            "versions WHERE app_id = ? ORDER BY version DESC LIMIT ?)",
+            app_id,
+            app_id,
+            VERSIONS_KEPT,
+        )
+        self._shelf.clear()
 
     def _drop_versions(self, which: str, *values: str | int) -> None:
         """Delete the versions for which the SQL condition `which` is true."""
