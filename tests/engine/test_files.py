@@ -1,11 +1,22 @@
 import asyncio
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from fob import timeline
-from fob.engine.machine.files import OUTPUT_LIMIT_BYTES, Pipes, TaskFolder
+from fob.engine.machine.files import (
+    MOMENT_SECONDS,
+    OUTPUT_LIMIT_BYTES,
+    PARTS,
+    REFILL_SECONDS,
+    SPARES,
+    Pipes,
+    TaskFolder,
+    TaskFolders,
+    Timeline,
+)
 
 
 @pytest.fixture
@@ -38,7 +49,9 @@ def test_the_tail_begins_with_a_whole_line(folder: TaskFolder) -> None:
 def test_cleaning_keeps_what_was_printed(folder: TaskFolder) -> None:
     folder.append("stdout", b"hi\n")
     folder.clean()
-    assert [path.name for path in folder.path.iterdir()] == ["stdout"]
+    assert folder.tail("stdout", 100) == "hi\n"
+    assert not folder.sandbox.exists()
+    assert not folder.pipe("stdout").parent.exists()
     folder.remove()
     assert not folder.path.exists()
 
@@ -80,3 +93,63 @@ def test_a_writer_outlives_its_reader(folder: TaskFolder) -> None:
 
     asyncio.run(run())
     assert folder.tail("stdout", 100) == "while nobody reads\n"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_a_folder_is_the_same_whether_it_was_made_ahead_or_not(tmp_path: Path) -> None:
+    async def run() -> None:
+        (tmp_path / "tasks").mkdir()
+        folders = TaskFolders(tmp_path / "tasks", tmp_path / "spare")
+        for number in range(SPARES + 2):
+            folders.create(f"app.{number}")  # of one app
+            folders.create(f"app{number}.1")  # the first of its app
+            await asyncio.sleep(2 * REFILL_SECONDS)
+        folders.close()
+
+    asyncio.run(run())
+    made = [path for app in (tmp_path / "tasks").iterdir() for path in app.iterdir()]
+    assert len(made) == 2 * (SPARES + 2)
+    assert not (tmp_path / "spare").exists()
+    for path in made:
+        assert {"pipes", "sandbox", "stdout", "stderr", "marks"} <= set(names(path))
+        assert [stat.S_IMODE(os.stat(path / part).st_mode) for part in PARTS] == [0o700, 0o700]
+
+
+def test_a_folder_that_is_there_gets_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+    async def run() -> None:
+        (tmp_path / "tasks").mkdir()
+        folders = TaskFolders(tmp_path / "tasks", tmp_path / "spare")
+        for _ in range(SPARES + 2):
+            folders.create("app.1")
+            folder = TaskFolder(folders.of_task("app.1"))
+            folder.append("stdout", b"x\n")
+            folder.clean()
+            await asyncio.sleep(2 * REFILL_SECONDS)
+        folders.close()
+        assert folder.tail("stdout", 100) == "x\n" * (SPARES + 2)
+
+    asyncio.run(run())
+
+
+def test_what_another_engine_made_ahead_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "spare" / "left").mkdir(parents=True)
+    TaskFolders(tmp_path / "tasks", tmp_path / "spare")
+    assert not (tmp_path / "spare").exists()
+
+
+def test_marks_of_a_start_are_written_together_or_after_a_moment(folder: TaskFolder) -> None:
+    async def run() -> None:
+        marks = Timeline(folder)
+        marks.add(timeline.now("placed"), more_follows=True)
+        assert folder.tail("timeline", 100) == ""
+        marks.add(timeline.now("listening"))
+        assert folder.tail("timeline", 200).count("\n") == 2
+        marks.add(timeline.now("called"), more_follows=True)
+        await asyncio.sleep(2 * MOMENT_SECONDS)
+
+    asyncio.run(run())
+    kept = timeline.parse(folder.tail("timeline", 1000))
+    assert [mark.name for mark in kept] == ["placed", "listening", "called"]

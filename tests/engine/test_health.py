@@ -312,7 +312,7 @@ def test_a_task_that_says_itself_when_it_serves_is_not_asked(
 ) -> None:
     app = {"id": "/a", "cmd": "true", "labels": labels, "healthChecks": [check()]}
     record = TaskRecord("a.1", "/a", "", TaskState.RUNNING, (1,), 1, 1, "")
-    folders = TaskFolders(tmp_path)
+    folders = TaskFolders(tmp_path, tmp_path / "spare")
     task = Task(record, definitions.complete(app), folders, lambda *_: None, lambda *_: None)
     assert len(task.health) == asked
 

@@ -107,6 +107,7 @@ class _Engine:
         host = settings.engine_host
         tasks = folder / "tasks"
         tasks.mkdir(exist_ok=True)
+        self._folders = TaskFolders(tasks, folder / "spare")
         self._store = Store(folder)
         self._events = Events()
         resources = Resources(promised_cpus(settings.cpus), promised_mem(settings.mem))
@@ -128,7 +129,7 @@ class _Engine:
             probes=Probes(host, self._commands, Inside(self._docker)),
             reports=Reports(self._store, self._events, host, f"{self._store.name('agent')}-S0"),
             deployments=deployments,
-            folders=TaskFolders(tasks),
+            folders=self._folders,
             doors=self._doors,
         )
         self._docker.on_news = self._supervisor.try_waiting
@@ -161,6 +162,7 @@ class _Engine:
         self._server.stop()
         await self._supervisor.stop()
         self._doors.close()
+        self._folders.close()
         await self._environments.close()
         await self._launcher.close()
         self._events.close()

@@ -13,8 +13,11 @@ so its writes never fail while nobody reads, and the next engine opens them agai
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
+import uuid
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -25,6 +28,11 @@ TIMELINE_LIMIT_BYTES = 2**13  # which whoever asks gets whole
 TAIL_BYTES = 4096  # of standard error, in the reason of a failure
 CHUNK_BYTES = 2**16
 PIPES = ("stdout", "stderr", "marks")
+PARTS = ("sandbox", "pipes")  # of the folder, while its task has a process
+SPARES = 2  # folders made ahead
+SPARE_TASK = "task"  # what such a folder is called until it is somebody's
+REFILL_SECONDS = 0.02  # after one is taken: what has just started goes first
+MOMENT_SECONDS = 0.05
 ENDED_KEPT = 3  # folders of ended tasks kept for each app, for their logs
 READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline", "timeline.1"})
 
@@ -37,10 +45,14 @@ class TaskFolder:
         self.sandbox = path / "sandbox"
 
     def create(self) -> None:
-        self.sandbox.mkdir(parents=True, mode=0o700)
+        """Make it, with all that a task needs in it, and empty files for what all will write."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.sandbox.mkdir(mode=0o700)
         (self.path / "pipes").mkdir(mode=0o700)
         for name in PIPES:
             os.mkfifo(self.pipe(name), 0o600)
+        for name in ("timeline", "stderr"):
+            self.append(name, b"")
 
     def pipe(self, name: str) -> Path:
         return self.path / "pipes" / name
@@ -60,9 +72,6 @@ class TaskFolder:
             path.write_bytes(data)
         except OSError:
             return
-
-    def mark(self, mark: timeline.Mark) -> None:
-        self.append("timeline", mark.line().encode(), TIMELINE_LIMIT_BYTES)
 
     def tail(self, name: str, limit: int) -> str:
         """The last `limit` bytes of the file `name` as text, whole lines where possible."""
@@ -89,11 +98,99 @@ class TaskFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-class TaskFolders:
-    """The folders of all tasks, `<root>/<app>/<task>`, by the ids of apps and tasks."""
+class Timeline:
+    """Writes the marks of a task into its folder: those of a start together, for each write costs
+    as much as what is marked."""
+
+    __slots__ = ("_folder", "_lines", "_timer")
+
+    def __init__(self, folder: TaskFolder) -> None:
+        self._folder = folder
+        self._lines = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, mark: timeline.Mark, more_follows: bool = False) -> None:
+        """Write it at once; or in a moment, if `more_follows`."""
+        self._lines += mark.line()
+        if not more_follows:
+            self.write()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(MOMENT_SECONDS, self.write)
+
+    def write(self) -> None:
+        """Write what has been marked so far."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines = self._lines, ""
+        if lines:
+            self._folder.append("timeline", lines.encode(), TIMELINE_LIMIT_BYTES)
+
+
+class SpareFolders:
+    """Folders of apps to come, in `root`, each with the folder of a task to come.
+
+    To make a file takes ext4 a tenth of a millisecond and more, to rename a folder a fifth of that.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._ready: deque[Path] = deque()
+        self._spent: list[Path] = []  # whose parts were taken
+        self._refilling = False
+        self.clear()
+
+    def take(self, path: Path) -> None:
+        """Make the folder at `path`, and that of its app, or what they lack where they are."""
+        spare = self._ready.popleft() if self._ready else self._made()
+        self._refill_soon()
+        if path.parent.exists():
+            path.mkdir(exist_ok=True)
+            for part in PARTS:
+                (spare / SPARE_TASK / part).rename(path / part)
+            self._spent.append(spare)
+        else:
+            spare.rename(path.parent)
+            (path.parent / SPARE_TASK).rename(path)
+
+    def clear(self) -> None:
+        """Remove them all."""
+        shutil.rmtree(self._root, ignore_errors=True)
+        self._ready.clear()
+        self._spent.clear()
+
+    def _refill_soon(self) -> None:
+        if not self._refilling:
+            self._refilling = True
+            asyncio.get_running_loop().call_later(REFILL_SECONDS, self._refill)
+
+    def _refill(self) -> None:
+        self._refilling = False
+        with contextlib.suppress(OSError):  # who needs one is told why there is none
+            while len(self._ready) < SPARES:
+                self._ready.append(self._made())
+
+    def _made(self) -> Path:
+        spare = self._spent.pop() if self._spent else self._root / uuid.uuid4().hex
+        TaskFolder(spare / SPARE_TASK).create()
+        return spare
+
+
+class TaskFolders:
+    """The folders of all tasks, `<root>/<app>/<task>`, by the ids of apps and tasks; and `spares`
+    beside them."""
+
+    def __init__(self, root: Path, spares: Path) -> None:
+        self._root = root
+        self._spares = SpareFolders(spares)
+
+    def create(self, task_id: str) -> None:
+        """Make what the task needs in its folder to have a process."""
+        self._spares.take(self.of_task(task_id))
+
+    def close(self) -> None:
+        """Remove what no task needs."""
+        self._spares.clear()
 
     def of_app(self, app_id: str) -> Path:
         return self._root / app_id[1:].replace("/", "_")

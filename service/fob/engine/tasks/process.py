@@ -47,6 +47,12 @@ class Process:
         assert self._running is not None
         return self._running.handle
 
+    @property
+    def spawned(self) -> timeline.Mark:
+        """The mark of its start; there must be one."""
+        assert self._running is not None
+        return self._running.spawned
+
     def start(self, launcher: Launcher, launch: Planned, marks: bool) -> None:
         """Start what `launch` gives when it is told the descriptors of standard output and error,
         and those to pass on: with `marks`, the one for marks.
@@ -66,7 +72,6 @@ class Process:
         except (LaunchFailed, OSError):
             self._close_pipes()
             raise
-        self._folder.mark(self._running.spawned)
 
     def adopt(self, launcher: Launcher, task_id: str, handle: dict[str, Any] | None) -> bool:
         """Find the process that an earlier engine started; False when it is gone."""

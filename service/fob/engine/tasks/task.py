@@ -15,7 +15,7 @@ from fob.engine.health.health import Health
 from fob.engine.health.readiness import Readiness
 from fob.engine.launchers.contract import Exit, Launch, Launcher, LaunchFailed
 from fob.engine.machine.doors import Door
-from fob.engine.machine.files import TaskFolder, TaskFolders
+from fob.engine.machine.files import TaskFolder, TaskFolders, Timeline
 from fob.engine.states import ENDED, TaskState
 from fob.engine.store.store import TaskRecord
 from fob.engine.tasks.deadline import Deadline
@@ -54,6 +54,7 @@ class Task:
         self._folders = folders
         self._on_change = on_change
         self._on_process = on_process
+        self._timeline = Timeline(self.folder)
         self._process = Process(self.folder, self._marked, self._exited)
         self._deadline = Deadline()
         self._failed_because = ""
@@ -106,8 +107,8 @@ class Task:
         """Make its folder, unless that is done: what is prepared for it can be told there."""
         if not self._staged:
             begun = timeline.now("called" if self.ready else "placed")
-            self.folder.create()
-            self.folder.mark(begun)
+            self._folders.create(self.record.id)
+            self._timeline.add(begun, more_follows=True)
             self._staged = True
 
     def launch(self, launcher: Launcher, environment: dict[str, str]) -> None:
@@ -119,6 +120,7 @@ class Task:
         except (LaunchFailed, OSError) as error:
             self._enter(TaskState.FAILED, str(error))
             return
+        self._timeline.add(self._process.spawned, more_follows=True)
         self._hand_over_door()
         self.record = replace(self.record, handle=self._process.handle)
         if self.ready:
@@ -206,7 +208,7 @@ class Task:
 
     def mark(self, name: str) -> None:
         """Stamp the mark `name` into its timeline, now."""
-        self.folder.mark(timeline.now(name))
+        self._timeline.add(timeline.now(name))
 
     def tell(self, data: bytes) -> None:
         """Add to its standard error, on behalf of what is prepared for it."""
@@ -241,11 +243,11 @@ class Task:
         self.kill(f"did not become ready within {seconds:g} seconds of its start", failed=True)
 
     def _marked(self, mark: timeline.Mark) -> None:
-        self.folder.mark(mark)
         if mark.name == "listening" and self.ready:  # woken
             self._deadline.cancel()
         elif mark.name in self._ready_marks() and self.state is TaskState.STARTING:
             self._is_ready()
+        self._timeline.add(mark, more_follows=not self.ready)
 
     def _ready_marks(self) -> tuple[str, ...]:
         says = self.container is None or self.container.notifies
