@@ -263,7 +263,8 @@ class Functions:
 
     async def _status(self, app: dict[str, Any]) -> Status:
         tasks = tasks_of(app)
-        queue = [] if tasks else await self._marathon.queue()
+        unchanging = tasks and not app.get("deployments")
+        queue = [] if unchanging else await self._marathon.queue()
         return status(app, len(_ready(tasks)), queue)
 
     async def _instance(self, task: Task) -> dict[str, Any]:

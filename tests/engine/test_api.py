@@ -247,6 +247,17 @@ def test_files_of_a_task_are_read_as_from_a_mesos_agent(engine: live.Engine) -> 
     assert wrong.status_code == 400
 
 
+def test_a_piece_of_a_file_that_cuts_a_character_keeps_its_bytes(engine: live.Engine) -> None:
+    engine.run("/a", r"printf 'h\303\251\n'; exec sleep 1000")
+    (task,) = engine.running("/a")
+    framework = engine.get("/v2/info")["frameworkId"]
+    path = f"/frameworks/{framework}/executors/{task['id']}/runs/latest/stdout"
+    url = f"/agent/{task['slaveId']}/files/read"
+    piece = {"path": path, "offset": 0, "length": 2}
+    live.until(lambda: engine.get(url, params={"path": path, "offset": -1})["offset"] == 4)
+    assert engine.ask("GET", url, params=piece).content == b'{"data": "h\xc3", "offset": 0}'
+
+
 def test_an_escape_from_the_folder_of_tasks_is_404(engine: live.Engine) -> None:
     framework = engine.get("/v2/info")["frameworkId"]
     engine.run("/a", "exec sleep 1000")

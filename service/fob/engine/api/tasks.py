@@ -1,5 +1,6 @@
 """Tasks: listing and killing them, and reading what they left in their folders."""
 
+import json
 from collections.abc import Callable
 
 from fob.engine.api.base import Handler
@@ -82,7 +83,15 @@ class ReadFile(Handler):
                 return
             file.seek(offset)
             data = file.read(max(0, min(length, FILE_CHUNK_BYTES)))
-        self.send({"data": data.decode("utf-8", "replace"), "offset": offset})
+        self._send_bytes(data, offset)
+
+    def _send_bytes(self, data: bytes, offset: int) -> None:
+        """As Mesos does: bytes as they are, also where they are no UTF-8, such as a part of a
+        character whose rest is in the next piece."""
+        body = {"data": data.decode("utf-8", "surrogateescape"), "offset": offset}
+        text = json.dumps(body, ensure_ascii=False)
+        self.set_header("Content-Type", "application/json")
+        self.finish(text.encode("utf-8", "surrogateescape"))
 
     def _whole(self, name: str, default: int) -> int:
         text = self.get_query_argument(name, str(default))

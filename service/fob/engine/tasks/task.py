@@ -174,11 +174,13 @@ class Task:
             return
         self._failed_because = reason if failed else ""
         self._enter(TaskState.KILLING, reason)
-        if self._process.there:
-            self._stop()
-        else:
+        if not self._process.there:
             self.folder.clean()
             self._enter(TaskState.KILLED, reason)
+            return
+        if not failed:  # nobody will take over here: who came before it stops is served by it
+            self.close_door()
+        self._stop()
 
     def rest(self) -> None:
         """Have it come to rest now; who has called it is still answered."""
