@@ -9,6 +9,7 @@ import pytest
 import requests
 
 import live
+from fob.engine.machine.files import SPARES
 
 PID = "import os\n\ndef handler():\n    return os.getpid()\n"
 
@@ -134,6 +135,7 @@ def test_two_hundred_functions_leave_nothing_behind(
     live.until(lambda: open_by(dispatcher) <= before, f"descriptors back at {before}")
     live.until(lambda: len(runners_of(dispatcher.home)) == 2, "the end of every process")
     assert files_below(dispatcher.home) == store_before
+    assert len(list((dispatcher.home / "engine" / "spare").iterdir())) <= SPARES
     # another engine on this machine may have taken one of the ports since
     mine = live.listened_to_by(dispatcher.home)
     assert not mine & set(ports)
@@ -162,5 +164,5 @@ def files_below(home: Path) -> list[str]:
         if path.is_file()
         and "engine.db" not in path.name
         and path.name != "log"
-        and "tasks" not in path.parts
+        and not {"tasks", "spare"} & set(path.parts)
     )
