@@ -118,11 +118,11 @@ def test_a_container_has_no_socket_to_rest_at() -> None:
 @pytest.mark.parametrize(
     ("container", "more", "path", "words"),
     [
-        ({"type": "DOCKER"}, {}, "/container/docker", "path.missing"),
-        ({"type": "LXC", "docker": {"image": "x"}}, {}, "/container/type", "DOCKER, MESOS"),
+        ({"type": "DOCKER"}, {"cmd": "x"}, "/container/docker", "not defined"),
+        ({"type": "LXC", "docker": {"image": "x"}}, {}, "/container/type", "unknown.enum"),
         ({"docker": "x"}, {}, "/container/docker", "expected.jsobject"),
         ({"docker": {}}, {}, "/container/docker/image", "path.missing"),
-        ({"docker": {"image": ""}}, {}, "/container/docker/image", "empty"),
+        ({"docker": {"image": ""}}, {}, "/container/docker/image", "minLength"),
         (docker(privileged="yes"), {}, "/container/docker/privileged", "expected.jsboolean"),
         (docker(network="USER"), {}, "/container/docker/network", "BRIDGE and HOST, not USER"),
         (
@@ -135,13 +135,13 @@ def test_a_container_has_no_socket_to_rest_at() -> None:
             docker(portMappings=[{"containerPort": 70000}]),
             {},
             "/container/docker/portMappings(0)/containerPort",
-            "between 0 and 65535",
+            "error.max",
         ),
         (
             docker() | {"portMappings": [{"protocol": "sctp"}]},
             {},
             "/container/portMappings(0)/protocol",
-            "must be one of",
+            "unknown.enum",
         ),
         (
             docker() | {"volumes": [{"containerPath": "/x", "hostPath": "y"}]},

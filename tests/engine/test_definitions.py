@@ -10,8 +10,10 @@ def refused(body: Any) -> dict[str, list[str]]:
     with pytest.raises(Refusal) as caught:
         definitions.complete(body)
     assert caught.value.status == 422
-    assert caught.value.body["message"] == "Object is not valid"
-    return {fault["path"]: fault["errors"] for fault in caught.value.body["details"]}
+    told = {fault["path"]: fault["errors"] for fault in caught.value.body["details"]}
+    unread = any(error.startswith("error.") for errors in told.values() for error in errors)
+    assert caught.value.body["message"] == ("Invalid JSON" if unread else "Object is not valid")
+    return told
 
 
 def app(**more: Any) -> dict[str, Any]:
@@ -33,46 +35,33 @@ def test_unknown_keys_are_ignored() -> None:
     assert "birds" not in definitions.complete(app(birds=3))
 
 
-def test_ids_get_one_leading_slash_and_none_doubled() -> None:
-    assert definitions.complete(app(id="a//b/"))["id"] == "/a/b"
+@pytest.mark.parametrize("given", ["a//b/", "a/b", "/a/./b", "/x/../a/b", "../a/b"])
+def test_ids_become_absolute(given: str) -> None:
+    assert definitions.complete(app(id=given))["id"] == "/a/b"
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "/", None, 7, "/a_b", "/A", "/-a", "/a-", "/a/tasks", "/a/versions", "/a b"]
+    "wrong",
+    [
+        "",
+        "/",
+        None,
+        7,
+        "/a_b",
+        "/A",
+        "/-a",
+        "/a-",
+        "/a/tasks",
+        "/a/versions",
+        "/a b",
+        "/a.-b",
+        "/a\n",
+        "/" + 200 * "a",
+        "..",
+    ],
 )
 def test_ids_that_marathon_would_not_take_are_refused(wrong: Any) -> None:
     assert "/id" in refused(app(id=wrong))
-
-
-@pytest.mark.parametrize(
-    ("key", "wrong"),
-    [
-        ("cpus", "1"),
-        ("cpus", True),
-        ("cpus", -1),
-        ("cpus", float("inf")),
-        ("mem", []),
-        ("instances", 1.5),
-        ("instances", -1),
-        ("env", {"A": 1}),
-        ("env", {"A=B": "1"}),
-        ("env", {"A": "\0"}),
-        ("env", []),
-        ("labels", {"A": None}),
-        ("cmd", 5),
-        ("args", ["a", 1]),
-        ("acceptedResourceRoles", []),
-        ("portDefinitions", [{"port": 70000}]),
-        ("portDefinitions", [{"port": 1}, {"port": 1}]),
-        ("portDefinitions", [{"port": 0, "name": "Web_1"}]),
-        ("portDefinitions", {}),
-        ("requirePorts", "yes"),
-        ("healthChecks", ["tcp"]),
-        ("backoffFactor", 0.5),
-    ],
-)
-def test_a_wrong_value_is_named_by_its_path(key: str, wrong: Any) -> None:
-    assert list(refused(app(**{key: wrong}))) == [f"/{key}"]
 
 
 def test_every_fault_is_named_at_once() -> None:

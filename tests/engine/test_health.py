@@ -329,7 +329,7 @@ NO_PORT = (
         ({"protocol": "PING"}, "/healthChecks(0)/protocol", None),
         ({"portIndex": 1}, "/healthChecks(0)", NO_PORT),
         ({"portIndex": -1}, "/healthChecks(0)/portIndex", None),
-        ({"protocol": "COMMAND"}, "/healthChecks(0)/command/value", "error.path.missing"),
+        ({"protocol": "COMMAND"}, "/healthChecks(0)/command", "error.path.missing"),
         ({"intervalSeconds": "1"}, "/healthChecks(0)/intervalSeconds", "error.expected.jsnumber"),
         ({"timeoutSeconds": -1}, "/healthChecks(0)/timeoutSeconds", None),
     ],

@@ -17,8 +17,12 @@ def no_app(app_id: str) -> Refusal:
 
 
 def invalid(details: list[dict[str, Any]]) -> Refusal:
-    """422; `details` is a list of `{"path": "/cpus", "errors": ["..."]}`."""
-    return Refusal(422, "Object is not valid", details=details)
+    """422; `details` is a list of `{"path": "/cpus", "errors": ["..."]}`.
+
+    Marathon speaks of invalid JSON as soon as something has not its type, or is out of its limits.
+    """
+    unread = any(error.startswith("error.") for each in details for error in each["errors"])
+    return Refusal(422, "Invalid JSON" if unread else "Object is not valid", details=details)
 
 
 def exists(app_id: str) -> Refusal:

@@ -6,9 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fob.engine.definitions.containers import ports_of
+from fob.engine.definitions.shapes import (
+    PORT,
+    PORT_NAME,
+    fault,
+    listed,
+    made_of,
+    one_of,
+    text,
+    truth,
+    whole,
+)
 
 Json = dict[str, Any]
-Faults = list[Json]
 
 HTTP, HTTPS, TCP, COMMAND = "HTTP", "HTTPS", "TCP", "COMMAND"
 HEALTH_PROTOCOLS = (HTTP, HTTPS, TCP, COMMAND, "MESOS_HTTP", "MESOS_HTTPS", "MESOS_TCP")
@@ -30,8 +40,34 @@ _READINESS: Json = {
     "httpStatusCodesForReady": [200],
     "preserveLastResponse": False,
 }
-_WHOLE = ("gracePeriodSeconds", "intervalSeconds", "timeoutSeconds", "maxConsecutiveFailures",
-          "delaySeconds", "portIndex", "port")  # fmt: skip
+_SECONDS = ("gracePeriodSeconds", "intervalSeconds", "timeoutSeconds", "delaySeconds")
+READ_HEALTH = listed(
+    made_of(
+        dict.fromkeys((*_SECONDS, "maxConsecutiveFailures"), whole())
+        | {
+            "protocol": one_of(*HEALTH_PROTOCOLS),
+            "command": made_of({"value": text(1)}, ["value"]),
+            "path": text(),
+            "port": PORT,
+            "portIndex": PORT,
+            "ignoreHttp1xx": truth,
+        }
+    )
+)
+READ_READINESS = listed(
+    made_of(
+        {
+            "name": text(1),
+            "protocol": one_of(HTTP, HTTPS),
+            "path": text(1, 1024),
+            "portName": PORT_NAME,
+            "intervalSeconds": whole(),
+            "timeoutSeconds": whole(1),
+            "httpStatusCodesForReady": listed(whole(100, 999)),
+            "preserveLastResponse": truth,
+        }
+    )
+)
 _NO_PORT = (
     "Health check port indices must address an element of the ports array or container port "
     "mappings."
@@ -92,17 +128,19 @@ def start_seconds(definition: Json) -> float:
     return float(first.get("gracePeriodSeconds", _HEALTH["gracePeriodSeconds"]))
 
 
-def settled(definition: Json) -> Json:
-    """The keys of checks, with defaults. The definition has no `faults`."""
-    return {
-        "healthChecks": [_settled_health(check) for check in definition["healthChecks"]],
-        "readinessChecks": [_READINESS | _given(c) for c in definition["readinessChecks"]],
-    }
+def settle(definition: Json) -> None:
+    """Fill in what checks do not say. The definition has no `faults`."""
+    health, readiness = definition["healthChecks"], definition["readinessChecks"]
+    definition["healthChecks"] = [_settled_health(check) for check in health]
+    definition["readinessChecks"] = [_READINESS | check for check in readiness]
 
 
-def faults(definition: Json) -> Faults:
+def faults(definition: Json) -> Iterator[Json]:
     """What is wrong with the checks, by Marathon's paths."""
-    return [*_health_faults(definition), *_readiness_faults(definition)]
+    if definition["healthChecks"]:
+        yield from _health_faults(definition)
+    if definition["readinessChecks"]:
+        yield from _readiness_faults(definition)
 
 
 def _health_check(given: Json) -> HealthCheck:
@@ -140,7 +178,7 @@ def _readiness_check(given: Json, port_names: list[str]) -> ReadinessCheck:
 
 
 def _settled_health(check: Json) -> Json:
-    full = _HEALTH | _given(check)
+    full = _HEALTH | check
     if full["protocol"].endswith((HTTP, HTTPS)):
         full = {"path": "/", "ignoreHttp1xx": False} | full
     if full["protocol"] != COMMAND and "port" not in full:
@@ -148,54 +186,32 @@ def _settled_health(check: Json) -> Json:
     return full
 
 
-def _given(check: Json) -> Json:
-    return {key: value for key, value in check.items() if value is not None}
-
-
 def _health_faults(definition: Json) -> Iterator[Json]:
-    ports = len(ports_of(definition)) if definition["healthChecks"] else 0
-    for number, given in enumerate(definition["healthChecks"]):
-        path, check = f"/healthChecks({number})", _HEALTH | _given(given)
-        if check["protocol"] not in HEALTH_PROTOCOLS:
-            yield _fault(f"{path}/protocol", f"must be one of {', '.join(HEALTH_PROTOCOLS)}")
-            continue
-        yield from (wrong := list(_number_faults(path, check)))
-        if wrong:
-            continue
-        if check["protocol"] == COMMAND:
-            if not isinstance((check.get("command") or {}).get("value"), str):
-                yield _fault(f"{path}/command/value", "error.path.missing")
-        elif "port" not in check and not 0 <= check.get("portIndex", 0) < ports:
-            yield _fault(path, _NO_PORT)
+    checks = definition["healthChecks"]
+    ports = len(ports_of(definition))
+    for number, check in enumerate(checks):
+        path, protocol = f"/healthChecks({number})", check.get("protocol", HTTP)
+        if protocol == COMMAND:
+            if "command" not in check:
+                yield fault(f"{path}/command", "error.path.missing")
+        elif "port" not in check and not check.get("portIndex", 0) < ports:
+            yield fault(path, _NO_PORT)
+    if len(checks) > 1 and sum(c.get("protocol", HTTP).startswith("MESOS_") for c in checks) > 1:
+        yield fault("/", "AppDefinition can contain at most one Mesos health check")
 
 
 def _readiness_faults(definition: Json) -> Iterator[Json]:
     checks = definition["readinessChecks"]
-    names = [port.name for port in ports_of(definition)] if checks else []
+    names = [port.name for port in ports_of(definition)]
     if len(checks) > 1:
-        yield _fault("/readinessChecks", f"size is {len(checks)}, expected 1 or less")
+        yield fault("/readinessChecks", f"got {len(checks)}, expected 1 or less")
     for number, given in enumerate(checks):
-        path, check = f"/readinessChecks({number})", _READINESS | _given(given)
-        if check["protocol"] not in (HTTP, HTTPS):
-            yield _fault(f"{path}/protocol", f"must be one of {HTTP}, {HTTPS}")
+        path, check = f"/readinessChecks({number})", _READINESS | given
         if check["portName"] not in names:
-            yield _fault(f"{path}/portName", f"is not one of the app's ports: {', '.join(names)}")
-        yield from (wrong := list(_number_faults(path, check)))
-        if not wrong and check["timeoutSeconds"] >= check["intervalSeconds"]:
-            yield _fault(f"{path}/timeoutSeconds", "must be less than intervalSeconds")
-        statuses = check["httpStatusCodesForReady"]
-        if not isinstance(statuses, list) or not all(isinstance(each, int) for each in statuses):
-            yield _fault(f"{path}/httpStatusCodesForReady", "error.expected.jsarray of numbers")
-
-
-def _number_faults(path: str, check: Json) -> Iterator[Json]:
-    for key in _WHOLE:
-        value = check.get(key, 0)
-        if isinstance(value, bool) or not isinstance(value, int):
-            yield _fault(f"{path}/{key}", "error.expected.jsnumber")
-        elif value < 0:
-            yield _fault(f"{path}/{key}", f"got {value}, expected 0 or more")
-
-
-def _fault(path: str, error: str) -> Json:
-    return {"path": path, "errors": [error]}
+            told = f"No port definition reference for portName {check['portName']}"
+            yield fault(f"{path}/portName", told)
+        interval, timeout = check["intervalSeconds"], check["timeoutSeconds"]
+        if timeout >= interval:
+            yield fault(f"{path}/timeoutSeconds", f"got {timeout}, expected less than {interval}")
+        if not check["httpStatusCodesForReady"]:
+            yield fault(f"{path}/httpStatusCodesForReady", "error.minLength", "must not be empty")

@@ -4,11 +4,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from fob.engine.definitions.shapes import fault, listed, text
 from fob.errors import BadRequest
 
 Json = dict[str, Any]
 Constraint = list[str]
 
+READ = listed(listed(text()))
+_NUMBER = re.compile("[0-9]{1,9}")
 HOSTNAME = ("hostname", "@hostname")
 
 
@@ -85,13 +88,15 @@ def faults(definition: Json) -> Iterator[Json]:
     """What is wrong with the constraints, by Marathon's paths and in its words."""
     for index, constraint in enumerate(definition["constraints"]):
         if error := _fault(constraint):
-            yield {"path": f"/constraints({index})", "errors": [error]}
+            yield fault(f"/constraints({index})", error)
 
 
-def _fault(constraint: Any) -> str:
-    strings = isinstance(constraint, list) and all(isinstance(each, str) for each in constraint)
-    if not strings:
-        return "error.expected.jsarray of strings"
+def settled(constraints: list[Constraint]) -> list[Constraint]:
+    """The constraints with their operators as Marathon writes them; there are no `faults`."""
+    return [[field, operator.upper(), *rest] for field, operator, *rest in constraints]
+
+
+def _fault(constraint: Constraint) -> str:
     if not 2 <= len(constraint) <= 3:
         return "Each constraint must have either 2 or 3 fields"
     field, operator, *values = constraint
@@ -108,9 +113,9 @@ def _fault(constraint: Any) -> str:
 def _value_fault(operator: str, value: str | None) -> str:
     if operator == "UNIQUE" and value is not None:
         return "UNIQUE does not accept a value"
-    if operator == "GROUP_BY" and value is not None and not value.isdecimal():
+    if operator == "GROUP_BY" and value is not None and not _NUMBER.fullmatch(value):
         return "GROUP BY must define an integer value or else no value at all"
-    if operator == "MAX_PER" and not (value or "").isdecimal():
+    if operator == "MAX_PER" and not _NUMBER.fullmatch(value or ""):
         return "MAX_PER requires an integer value"
     if operator in ("LIKE", "UNLIKE"):
         return _expression_fault(value)
@@ -122,6 +127,6 @@ def _expression_fault(value: str | None) -> str:
         return "LIKE and UNLIKE require a non-empty, regular expression value"
     try:
         re.compile(value)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         return "is not a valid regular expression"
     return ""

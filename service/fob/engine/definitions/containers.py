@@ -1,41 +1,21 @@
-"""What an app's definition says of its container: checked, and put into Marathon's newer words.
+"""What an app's definition says of its container, put into Marathon's newer words.
 
 Marathon had the network and the port mappings in `container.docker` before 1.5, and in `networks`
 and `container.portMappings` since. The engine takes both and keeps the newer ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Json = dict[str, Any]
 Faults = list[Json]
 
-BRIDGE, HOST = "container/bridge", "host"
+CONTAINER, BRIDGE, HOST = "container", "container/bridge", "host"
+HOSTS: list[Json] = [{"mode": HOST}]  # networks
+DOCKER, MESOS = "DOCKER", "MESOS"
 SANDBOX = "/mnt/mesos/sandbox"  # Mesos's, inside a container
-_OLDER_NETWORKS = {"BRIDGE": BRIDGE, "HOST": HOST}
-_TYPES = ("DOCKER", "MESOS")
-_PROTOCOLS = ("tcp", "udp", "tcp,udp", "udp,tcp")
-
-_EXPECTED: dict[type, str] = {
-    str: "error.expected.jsstring",
-    bool: "error.expected.jsboolean",
-    int: "error.expected.jsnumber",
-    list: "error.expected.jsarray",
-    dict: "error.expected.jsobject",
-}
-_CONTAINER: dict[str, type] = {"type": str, "docker": dict, "volumes": list, "portMappings": list}
-_DOCKER: dict[str, type] = {
-    "image": str,
-    "network": str,
-    "forcePullImage": bool,
-    "privileged": bool,
-    "parameters": list,
-    "portMappings": list,
-}
-_MAPPING: dict[str, type] = {"containerPort": int, "hostPort": int, "protocol": str, "name": str}
-_VOLUME: dict[str, type] = {"containerPath": str, "hostPath": str, "mode": str}
-_PARAMETER: dict[str, type] = {"key": str, "value": str}
+OLDER_NETWORKS = {"BRIDGE": BRIDGE, "HOST": HOST}
 
 
 @dataclass(frozen=True)
@@ -78,6 +58,12 @@ def bridged(definition: Mapping[str, Any]) -> bool:
     return bool(image_of(definition)) and networks[0].get("mode") == BRIDGE
 
 
+def older_network(container: Any) -> bool:
+    """True for a container that names its network as before Marathon 1.5."""
+    docker = container.get("docker") if isinstance(container, dict) else None
+    return isinstance(docker, dict) and docker.get("network") is not None
+
+
 def ports_of(definition: Mapping[str, Any]) -> list[Port]:
     """The host's ports that each task of the app needs, in order."""
     if bridged(definition):
@@ -117,129 +103,31 @@ def container_of(definition: Mapping[str, Any], host_ports: tuple[int, ...]) -> 
     )
 
 
-def settled(definition: Json) -> Json:
+def settled(definition: Json, ports: int) -> Json:
     """The keys `container`, `networks` and `portDefinitions` in the newer words, with defaults.
 
-    The definition has no `faults`.
+    There is an image, and nothing wrong; `ports` is how many it asks for without a container.
     """
-    if not image_of(definition):
-        return {}
     given = definition["container"]
-    docker = {key: value for key, value in given["docker"].items() if value is not None}
+    docker = dict(given["docker"])
     older, mappings = docker.pop("network", None), docker.pop("portMappings", None)
-    mode = _OLDER_NETWORKS[older] if older else definition["networks"][0].get("mode", HOST)
-    mappings = given.get("portMappings") if mappings is None else mappings
+    networks = [{"mode": OLDER_NETWORKS[older]}] if older else definition["networks"]
     plain = {"forcePullImage": False, "privileged": False, "parameters": []}
     container = {
-        "type": given.get("type") or "DOCKER",
+        "type": given.get("type", DOCKER),
         "docker": plain | docker,
-        "volumes": given.get("volumes") or [],
+        "volumes": given.get("volumes", []),
     }
-    if mode != BRIDGE:
-        return {"container": container, "networks": [{"mode": mode}]}
-    container["portMappings"] = [_settled_mapping(m) for m in _or_one(mappings)]
-    return {"container": container, "networks": [{"mode": BRIDGE}], "portDefinitions": []}
+    if networks[0]["mode"] != BRIDGE:
+        return {"container": container, "networks": networks}
+    mappings = mappings or given.get("portMappings", mappings)
+    container["portMappings"] = _settled_mappings(mappings, ports)
+    return {"container": container, "networks": networks, "portDefinitions": []}
 
 
-def _or_one(mappings: list[Json] | None) -> list[Json]:
-    """Marathon gives one port to an app on a bridge that says nothing of ports."""
-    return [{"name": "default"}] if mappings is None else mappings
-
-
-def _settled_mapping(mapping: Json) -> Json:
+def _settled_mappings(mappings: list[Json] | None, ports: int) -> list[Json]:
+    """As many as there are `ports` asked for, at least; of an app that says nothing it is one."""
+    found = [{"name": "default"}] if mappings is None else mappings
+    found = [*found, *({} for _ in range(ports - len(found)))]
     plain = {"containerPort": 0, "hostPort": 0, "protocol": "tcp", "servicePort": 0, "labels": {}}
-    return plain | {key: value for key, value in mapping.items() if value is not None}
-
-
-def faults(definition: Json) -> Faults:
-    """What is wrong with `container` and `networks`, by Marathon's paths."""
-    container = definition["container"]
-    found = list(_network_faults(definition["networks"], bool(container)))
-    if container and not found:
-        found = list(_shape("/container", container, _CONTAINER))
-    if container and not found:
-        found = list(_container_faults(container))
-    return found
-
-
-def _network_faults(networks: Any, contained: bool) -> Iterator[Json]:
-    modes = [n.get("mode", "container") if isinstance(n, dict) else n for n in networks or []]
-    if modes == [BRIDGE] and not contained:
-        yield _fault("/networks", "only an app with a container has a network of its own")
-    elif len(modes) > 1 or not all(mode in (BRIDGE, HOST) for mode in modes):
-        yield _fault("/networks", f"this engine offers one network, {HOST} or {BRIDGE}")
-
-
-def _container_faults(container: Json) -> Iterator[Json]:
-    docker = container.get("docker")
-    kind = container.get("type") or "DOCKER"
-    if kind not in _TYPES:
-        yield _fault("/container/type", f"must be one of {', '.join(_TYPES)}")
-    elif docker is None and (kind == "DOCKER" or container.get("volumes")):
-        yield _fault("/container/docker", "error.path.missing")
-    for index, volume in enumerate(container.get("volumes") or []):
-        yield from _volume_faults(f"/container/volumes({index})", volume)
-    yield from _mapping_faults("/container/portMappings", container.get("portMappings"))
-    if docker is not None:
-        yield from _docker_faults(docker)
-
-
-def _docker_faults(docker: Json) -> Iterator[Json]:
-    yield from (wrong := list(_shape("/container/docker", docker, _DOCKER)))
-    if wrong:
-        return
-    if not docker.get("image"):
-        missing = "image" not in docker
-        yield _fault("/container/docker/image", "error.path.missing" if missing else "is empty")
-    network = docker.get("network")
-    if network and network not in _OLDER_NETWORKS:
-        offered = " and ".join(_OLDER_NETWORKS)
-        yield _fault("/container/docker/network", f"this engine offers {offered}, not {network}")
-    for index, parameter in enumerate(docker.get("parameters") or []):
-        yield from _shape(f"/container/docker/parameters({index})", parameter, _PARAMETER, True)
-    yield from _mapping_faults("/container/docker/portMappings", docker.get("portMappings"))
-
-
-def _mapping_faults(path: str, mappings: list[Any] | None) -> Iterator[Json]:
-    for index, mapping in enumerate(mappings or []):
-        yield from (wrong := list(_shape(f"{path}({index})", mapping, _MAPPING)))
-        if wrong:
-            return
-        for key in ("containerPort", "hostPort"):
-            if not 0 <= (mapping.get(key) or 0) <= 65535:
-                yield _fault(f"{path}({index})/{key}", "expected between 0 and 65535")
-        if (mapping.get("protocol") or "tcp") not in _PROTOCOLS:
-            yield _fault(f"{path}({index})/protocol", f"must be one of {' '.join(_PROTOCOLS)}")
-
-
-def _volume_faults(path: str, volume: Any) -> Iterator[Json]:
-    yield from (wrong := list(_shape(path, volume, _VOLUME)))
-    if wrong:
-        return
-    if volume.get("persistent") or volume.get("external"):
-        yield _fault(path, "this engine has no volumes of its own; give a hostPath")
-        return
-    for key in ("hostPath", "containerPath"):
-        if not str(volume.get(key) or "").startswith("/"):
-            yield _fault(f"{path}/{key}", "must be an absolute path")
-    if (volume.get("mode") or "RW") not in ("RO", "RW"):
-        yield _fault(f"{path}/mode", "must be RO or RW")
-
-
-def _shape(path: str, value: Any, kinds: Mapping[str, type], whole: bool = False) -> Iterator[Json]:
-    """Keys of `value` that are of another kind; with `whole`, those that are not there too."""
-    if not isinstance(value, dict):
-        yield _fault(path, _EXPECTED[dict])
-        return
-    for key, kind in kinds.items():
-        given = value.get(key)
-        if given is None and whole:
-            yield _fault(f"{path}/{key}", "error.path.missing")
-        elif given is not None and (
-            not isinstance(given, kind) or (kind is int and isinstance(given, bool))
-        ):
-            yield _fault(f"{path}/{key}", _EXPECTED[kind])
-
-
-def _fault(path: str, error: str) -> Json:
-    return {"path": path, "errors": [error]}
+    return [plain | mapping for mapping in found]

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from fob.engine.definitions.shapes import fault, listed, made_of, text, truth
 from fob.engine.programs import fetcher
 
 Json = dict[str, Any]
@@ -14,18 +15,19 @@ SCHEMES = ("http", "https", "file", "")
 EXTRACTED = (*fetcher.TARS, ".zip", ".gz")
 
 ITEM: Json = {"extract": True, "executable": False, "cache": False}
+_URI = text(1, 1024)
+
+READ = listed(made_of(dict.fromkeys(ITEM, truth) | {"uri": _URI, "destPath": _URI}, ["uri"]))
+READ_URIS = listed(_URI)
 
 
-def settled(definition: Json) -> Json:
-    """The key `fetch`, with defaults. The definition has no `faults`."""
-    given = [{k: v for k, v in item.items() if v is not None} for item in definition["fetch"]]
-    return {"fetch": [ITEM | item for item in given]}
+def settled(items: list[Json]) -> list[Json]:
+    """The files with every default; there are no `faults`."""
+    return [ITEM | item for item in items]
 
 
-def from_uris(uris: Any) -> Any:
+def from_uris(uris: list[str]) -> list[Json]:
     """Marathon's older `uris` as `fetch`."""
-    if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
-        return uris
     return [{"uri": uri, "extract": uri.lower().endswith(EXTRACTED)} for uri in uris]
 
 
@@ -33,12 +35,10 @@ def faults(definition: Json) -> Iterator[Json]:
     """What is wrong with `fetch`, by Marathon's paths."""
     for index, item in enumerate(definition["fetch"]):
         path = f"/fetch({index})"
-        if not isinstance(item, dict) or not isinstance(item.get("uri"), str):
-            yield _fault(f"{path}/uri", "error.path.missing")
-        elif error := _uri_error(item["uri"]):
-            yield _fault(f"{path}/uri", error)
+        if error := _uri_error(item["uri"]):
+            yield fault(f"{path}/uri", error)
         elif not _stays(name_of(item)):
-            yield _fault(f"{path}/destPath", "must be a path within the sandbox")
+            yield fault(f"{path}/destPath", "must be a path within the sandbox")
 
 
 def _uri_error(uri: str) -> str:
@@ -58,11 +58,7 @@ def name_of(item: Json) -> str:
     return item.get("destPath") or PurePosixPath(unquote(urlsplit(item["uri"]).path)).name
 
 
-def _stays(name: Any) -> bool:
-    if not isinstance(name, str) or not name or name.startswith("/"):
+def _stays(name: str) -> bool:
+    if not name or name.startswith("/"):
         return False
     return ".." not in PurePosixPath(name).parts
-
-
-def _fault(path: str, error: str) -> Json:
-    return {"path": path, "errors": [error]}

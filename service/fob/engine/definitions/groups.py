@@ -8,9 +8,11 @@ from typing import Any
 
 from fob.engine.definitions import definitions
 from fob.engine.definitions.definitions import Definition, Faults, fault
+from fob.engine.definitions.shapes import WHOLE_MOST, number
 from fob.engine.refusals import Refusal, invalid
 
 Dependencies = tuple[str, ...]  # ids of groups and apps, absolute
+_FACTOR = number(0)
 FIELDS = ("apps", "groups", "dependencies", "scaleBy", "version")
 
 
@@ -80,14 +82,14 @@ def ancestors(id_: str) -> Iterator[str]:
 
 def scaled(now: Tree, factor: Any) -> Tree:
     """`now` with the instances of every app multiplied, and rounded up."""
-    if isinstance(factor, bool) or not isinstance(factor, int | float):
-        raise invalid([fault("/scaleBy", "error.expected.jsnumber")])
-    if not 0 <= factor < math.inf:
-        raise invalid([fault("/scaleBy", f"got {float(factor)}, expected 0.0 or more")])
-    apps = {
-        id_: app | {"instances": math.ceil(app["instances"] * factor)}
-        for id_, app in now.apps.items()
-    }
+    faults: Faults = []
+    _FACTOR(factor, (None, "scaleBy"), faults)
+    wanted = {id_: app["instances"] * factor for id_, app in now.apps.items()} if not faults else {}
+    if any(instances > WHOLE_MOST for instances in wanted.values()):
+        faults.append(fault("/scaleBy", f"expected {WHOLE_MOST} instances of each app or less"))
+    if faults:
+        raise invalid(faults)
+    apps = {id_: now.apps[id_] | {"instances": math.ceil(n)} for id_, n in wanted.items()}
     return Tree(apps, now.groups)
 
 

@@ -1,0 +1,157 @@
+"""The types and limits of what definitions may say."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import live
+from fob.engine import pieces
+from fob.engine.definitions import definitions, fields
+from fob.engine.refusals import Refusal
+
+SCHEMA = json.loads((live.ROOT / "tests/schemas/AppDefinition-1.5.8.json").read_text())
+INT, NUMBER, STRING = "error.expected.int", "error.expected.jsnumber", "error.expected.jsstring"
+BOOLEAN, ARRAY, OBJECT = (f"error.expected.js{kind}" for kind in ("boolean", "array", "object"))
+MIN, MAX, ENUM = "error.min", "error.max", "error.unknown.enum.literal"
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "path", "error"),
+    [
+        ("cpus", "1", "", NUMBER),
+        ("cpus", True, "", NUMBER),
+        ("cpus", -1, "", MIN),
+        ("cpus", float("inf"), "", NUMBER),
+        ("cpus", float("nan"), "", NUMBER),
+        ("cpus", 10**400, "", NUMBER),
+        ("mem", [], "", NUMBER),
+        ("instances", 1.5, "", INT),
+        ("instances", 10**12, "", INT),
+        ("instances", -1, "", MIN),
+        ("instances", "1", "", NUMBER),
+        ("env", [], "", OBJECT),
+        ("env", {"A": 1}, "/A", STRING),
+        ("env", {"A": None}, "/A", STRING),
+        ("env", {"A": {}}, "/A/secret", "error.path.missing"),
+        ("env", {"A": "\0"}, "/A", "error.pattern"),
+        ("labels", {"A": None}, "/A", STRING),
+        ("cmd", 5, "", STRING),
+        ("cmd", "", "", "error.minLength"),
+        ("cmd", "a\0b", "", "error.pattern"),
+        ("args", ["a", 1], "(1)", STRING),
+        ("args", "a", "", ARRAY),
+        ("acceptedResourceRoles", [1], "(0)", STRING),
+        ("portDefinitions", {}, "", ARRAY),
+        ("portDefinitions", [None], "(0)", OBJECT),
+        ("portDefinitions", [{"port": 70000}], "(0)/port", MAX),
+        ("portDefinitions", [{"port": "0"}], "(0)/port", NUMBER),
+        ("portDefinitions", [{"name": "Web_1"}], "(0)/name", "error.pattern"),
+        ("portDefinitions", [{"protocol": "sctp"}], "(0)/protocol", ENUM),
+        ("portDefinitions", [{"labels": {"a": 1}}], "(0)/labels/a", STRING),
+        ("ports", [0, -1], "(1)", MIN),
+        ("requirePorts", "yes", "", BOOLEAN),
+        ("healthChecks", ["tcp"], "(0)", OBJECT),
+        ("healthChecks", [{"protocol": "PING"}], "(0)/protocol", ENUM),
+        ("healthChecks", [{"portIndex": -1}], "(0)/portIndex", MIN),
+        ("healthChecks", [{"intervalSeconds": 0.5}], "(0)/intervalSeconds", INT),
+        ("healthChecks", [{"ignoreHttp1xx": 1}], "(0)/ignoreHttp1xx", BOOLEAN),
+        ("healthChecks", [{"command": {}}], "(0)/command/value", "error.path.missing"),
+        ("readinessChecks", [{"timeoutSeconds": 0}], "(0)/timeoutSeconds", MIN),
+        (
+            "readinessChecks",
+            [{"httpStatusCodesForReady": [99]}],
+            "(0)/httpStatusCodesForReady(0)",
+            MIN,
+        ),
+        ("backoffFactor", 0.5, "", MIN),
+        ("upgradeStrategy", {"minimumHealthCapacity": 1.1}, "/minimumHealthCapacity", MAX),
+        ("upgradeStrategy", {"maximumOverCapacity": "1"}, "/maximumOverCapacity", NUMBER),
+        ("killSelection", "FIRST", "", ENUM),
+        ("unreachableStrategy", "enabled", "", ENUM),
+        ("unreachableStrategy", {"expungeAfterSeconds": -1}, "/expungeAfterSeconds", MIN),
+        ("constraints", [["a", 1]], "(0)(1)", STRING),
+        ("fetch", [{}], "(0)/uri", "error.path.missing"),
+        ("fetch", [{"uri": "x" * 1025}], "(0)/uri", "error.maxLength"),
+        ("fetch", [{"uri": "/x", "cache": 1}], "(0)/cache", BOOLEAN),
+        ("uris", [""], "(0)", "error.minLength"),
+        ("networks", [{"mode": "user"}], "(0)/mode", ENUM),
+        ("secrets", {"a": {}}, "/a/source", "error.path.missing"),
+        ("container", {"docker": {}}, "/docker/image", "error.path.missing"),
+        ("container", {"volumes": [{"mode": "RX"}]}, "/volumes(0)/mode", ENUM),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_path(key: str, wrong: Any, path: str, error: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        definitions.complete({"id": "/a", "cmd": "x", key: wrong})
+    (told,) = caught.value.body["details"]
+    assert caught.value.body["message"] == "Invalid JSON"
+    assert (told["path"], told["errors"][0]) == (f"/{key}{path}", error)
+
+
+def test_a_fault_with_a_name_only_is_told_in_words_too() -> None:
+    with pytest.raises(Refusal) as caught:
+        definitions.complete({"id": "/a", "cmd": "x", "cpus": -1})
+    (told,) = caught.value.body["details"]
+    assert told["errors"] == ["error.min", "got -1.0, expected 0.0 or more"]
+
+
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero() -> None:
+    assert str(definitions.complete({"id": "/a", "cmd": "x", "instances": 2.0})["instances"]) == "2"
+
+
+def test_words_may_be_written_small() -> None:
+    checks = [{"protocol": "http"}]
+    (check,) = definitions.complete({"id": "/a", "cmd": "x", "healthChecks": checks})[
+        "healthChecks"
+    ]
+    assert check["protocol"] == "HTTP"
+
+
+# anything, and what is nearly right, at every key
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 70000)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["a", "HTTP", "tcp", "UNIQUE", "host", "container/bridge", "BRIDGE", "RW"])
+)
+WORDS = st.sampled_from(
+    ("mode", "name", "port", "protocol", "uri", "image", "docker", "type", "portMappings", "value")
+    + ("containerPort", "hostPort", "command", "path", "portIndex", "volumes", "parameters", "key")
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+SECONDS = (
+    "backoffSeconds",
+    "maxLaunchDelaySeconds",
+    "taskKillGracePeriodSeconds",
+)  # which may be fractions here
+APPS = st.dictionaries(st.sampled_from(sorted(fields.KEYS.difference(SECONDS))), VALUES, max_size=4)
+
+
+def complete_or_refusal(body: Any) -> Any:
+    try:
+        return definitions.complete(body)
+    except Refusal as refusal:
+        return refusal
+
+
+@settings(max_examples=100, deadline=None)
+@given(APPS)
+def test_whatever_is_sent_is_refused_or_becomes_what_marathon_would_take(app: Any) -> None:
+    taken = complete_or_refusal({"id": "/a", "cmd": "x"} | app)
+    if isinstance(taken, Refusal):
+        assert taken.status == 422
+        assert all(each["path"][0] == "/" and each["errors"] for each in taken.body["details"])
+        return
+    told = json.loads(pieces.to_json(taken))
+    jsonschema.Draft4Validator(SCHEMA).validate({k: v for k, v in told.items() if v is not None})
+    assert definitions.merge(taken, {}, "/a") == taken
