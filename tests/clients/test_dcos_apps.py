@@ -126,13 +126,10 @@ def test_app_kill_with_scale(dcos: Dcos) -> None:
     assert dcos.engine.app("/a")["instances"] == 0
 
 
-@tries("app remove", "the app and its tasks are gone; one that is locked wants `--force`")
+@tries("app remove", "the app and its tasks are gone, one that is locked too")
 def test_app_remove(dcos: Dcos) -> None:
     dcos.stuck()
-    locked = dcos("app", "remove", "/stuck")
-    assert locked.status == 1
-    assert "locked" in locked.err or "blocked" in locked.err
-    dcos.good("app", "remove", "--force", "/stuck")
+    dcos.good("app", "remove", "/stuck")
     assert dcos.engine.get("/v2/apps") == {"apps": []}
 
 

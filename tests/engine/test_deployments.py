@@ -76,7 +76,7 @@ def test_every_app_of_a_deployment_is_locked(engine: live.Engine) -> None:
     deployment = have(engine, CHAIN)["deploymentId"]
     for method, path in (
         ("PUT", "/v2/apps//g/third"),
-        ("DELETE", "/v2/apps//g/third"),
+        ("DELETE", "/v2/apps//g/third?force=false"),
         ("POST", "/v2/apps//g/third/restart"),
         ("DELETE", "/v2/groups//g"),
     ):

@@ -120,20 +120,17 @@ LEAVES = (
     | st.text(max_size=5)
     | st.sampled_from(["a", "HTTP", "tcp", "UNIQUE", "host", "container/bridge", "BRIDGE", "RW"])
 )
+PORTS = ("port", "portIndex", "containerPort", "hostPort", "portMappings", "protocol", "name")
 WORDS = st.sampled_from(
-    ("mode", "name", "port", "protocol", "uri", "image", "docker", "type", "portMappings", "value")
-    + ("containerPort", "hostPort", "command", "path", "portIndex", "volumes", "parameters", "key")
+    (*PORTS, "mode", "uri", "image", "docker", "type", "value", "command", "path", "volumes")
 )
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
     max_leaves=12,
 )
-SECONDS = (
-    "backoffSeconds",
-    "maxLaunchDelaySeconds",
-    "taskKillGracePeriodSeconds",
-)  # which may be fractions here
+# which may be fractions here
+SECONDS = ("backoffSeconds", "maxLaunchDelaySeconds", "taskKillGracePeriodSeconds")
 APPS = st.dictionaries(st.sampled_from(sorted(fields.KEYS.difference(SECONDS))), VALUES, max_size=4)
 
 

@@ -56,7 +56,7 @@ from fob.held import held
 log = logging.getLogger(__name__)
 
 LAUNCHERS = ("zygote", "process")
-MAX_BODY_BYTES = 4 * 2**20
+READ_BODY_BYTES = 16 * 2**20  # more than is taken, so that the refusal can be answered
 
 
 def run(settings: Settings, managed: bool = False, ready_fd: int | None = None) -> int:
@@ -144,7 +144,7 @@ class _Engine:
             framework_id=self._store.name("framework"),
             address=_address(listener),
         )
-        self._server = HTTPServer(application(house), max_body_size=MAX_BODY_BYTES)
+        self._server = HTTPServer(application(house), max_body_size=READ_BODY_BYTES)
         listener.setblocking(False)
         self._listener = listener
 

@@ -1,8 +1,9 @@
 """Apps and their versions."""
 
+from http import HTTPStatus
 from typing import Any
 
-from fob.engine.api import selectors
+from fob.engine.api import embeds, selectors
 from fob.engine.api.base import Handler
 from fob.engine.definitions import definitions
 from fob.engine.definitions.definitions import Definition, fault
@@ -16,7 +17,8 @@ class Apps(Handler):
         id_, cmd = (self.get_query_argument(name, "") for name in ("id", "cmd"))
         apps = self.supervisor.apps.values()
         wanted = [app for app in apps if selectors.selected(app.definition, id_, cmd, label)]
-        self.send({"apps": [self.app_json(app, self.embedded()) for app in wanted]})
+        embed = embeds.of_apps(self.embedded())
+        self.send({"apps": [self.app_json(app, embed) for app in wanted]})
 
     async def post(self) -> None:
         definition = definitions.complete(self.body())
@@ -31,20 +33,30 @@ class Apps(Handler):
 
     def put(self) -> None:
         """Several at once: a list of what `PUT /v2/apps/<id>` takes, with the ids in it."""
+        self._have(self._ids())
+
+    def patch(self) -> None:
+        """Several of those that there are."""
+        ids = self._ids()
+        for app_id, _ in ids:
+            self.app(app_id)
+        self._have(ids)
+
+    def _ids(self) -> list[tuple[str, Any]]:
+        """What was sent, by its ids."""
         bodies = self.body()
         if not isinstance(bodies, list):
             raise invalid([fault("/", "error.expected.jsarray")])
-        wanted = [self._wanted(body, index) for index, body in enumerate(bodies)]
+        for index, body in enumerate(bodies):
+            if not isinstance(body, dict) or not isinstance(body.get("id"), str):
+                raise invalid([fault(f"({index})/id", "error.path.missing")])
+        return [(definitions.resolved(body["id"], "/"), body) for body in bodies]
+
+    def _have(self, bodies: list[tuple[str, Any]]) -> None:
+        wanted = [self.changed(app_id, body) for app_id, body in bodies]
         for definition in wanted:
             self.tell_api_event(definition)
         self.send_deployment(self.changes.put(wanted, self.flag("force")))
-
-    patch = put
-
-    def _wanted(self, body: Any, index: int) -> Definition:
-        if not isinstance(body, dict) or not isinstance(body.get("id"), str):
-            raise invalid([fault(f"({index})/id", "error.path.missing")])
-        return self.changed(definitions.absolute(body["id"]), body)
 
 
 class GroupApps(Handler):
@@ -55,12 +67,14 @@ class GroupApps(Handler):
         apps = [app for app in self.supervisor.apps.values() if app.id.startswith(below)]
         if not apps and group:
             raise Refusal(404, f"Group '{below[:-1]}' does not exist")
-        self.send({"*": [self.app_json(app) for app in apps]})
+        embed = embeds.of_apps(self.embedded()) | embeds.ONE_APP
+        self.send({"*": [self.app_json(app, embed) for app in apps]})
 
 
 class OneApp(Handler):
     def get(self, app_id: str) -> None:
-        self.send({"app": self.app_json(self.app(app_id))})
+        embed = embeds.of_apps(self.embedded()) | embeds.ONE_APP
+        self.send({"app": self.app_json(self.app(app_id), embed)})
 
     def put(self, app_id: str) -> None:
         app_id = definitions.absolute(app_id)
@@ -72,10 +86,13 @@ class OneApp(Handler):
 
     def delete(self, app_id: str) -> None:
         app = self.app(app_id)
-        self.send_deployment(self.changes.remove(app, self.flag("force")))
+        # as in Marathon, nothing has to be finished first
+        self.send_deployment(self.changes.remove(app, self.flag("force", default=True)))
 
     def _have(self, definition: Definition, status: int) -> None:
         self.tell_api_event(definition)
+        if status == HTTPStatus.CREATED:
+            self.set_header("Location", f"/v2/apps{definition['id']}")
         self.send_deployment(self.changes.put([definition], self.flag("force")), status)
 
 
@@ -93,7 +110,4 @@ class Versions(Handler):
 class Version(Handler):
     def get(self, app_id: str, version: str) -> None:
         app: App = self.app(app_id)
-        definition = self.changes.definition(app, version)
-        if definition is None:
-            raise Refusal(404, f"App '{app.id}' version '{version}' does not exist")
-        self.send(definition)
+        self.send(self.version_of(app, version))

@@ -2,7 +2,6 @@
 
 import base64
 import hmac
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,6 +11,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
 from fob.engine import pieces, refusals
+from fob.engine.api import embeds, strict
 from fob.engine.changes import Changes
 from fob.engine.definitions import definitions
 from fob.engine.definitions.definitions import Definition, fault
@@ -20,13 +20,18 @@ from fob.engine.events import Events
 from fob.engine.machine.resources import Resources
 from fob.engine.refusals import Refusal
 from fob.engine.supervision.supervisor import Supervisor
-from fob.engine.tasks import wire
+from fob.engine.tasks import statistics, wire
 from fob.engine.tasks.app import App
 from fob.engine.tasks.task import Task
 
 # DC/OS's own scheme, for `token=`, comes first: its old command line takes the first that it knows
 CHALLENGE = 'acsjwt,Basic realm="fob engine"'
-_EVERYTHING = ("apps.tasks", "apps.lastTaskFailure")
+BODY_MOST_BYTES = 4 * 2**20
+_NO_CACHE = {
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Expires": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,26 @@ class Handler(RequestHandler):
         if not _carries(self.request, self.house.token):
             raise Refusal(401, "This engine wants its token: Authorization: token=<token>")
 
+    def set_default_headers(self) -> None:
+        for name, value in _NO_CACHE.items():
+            self.set_header(name, value)
+        self.set_header("X-Marathon-Leader", self.settings["leader"])
+
+    def head(self, *path: str) -> Any:
+        return self.get(*path)
+
+    def options(self, *path: str) -> None:
+        self.set_header("Allow", self._allowed())
+
+    def _allowed(self) -> str:
+        """The methods that there are at this path."""
+        return ", ".join(
+            method
+            for method in self.SUPPORTED_METHODS
+            if getattr(type(self), "get" if method == "HEAD" else method.lower())
+            is not getattr(RequestHandler, method.lower())
+        )
+
     def send(self, body: Any, status: int = 200) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
@@ -74,17 +99,23 @@ class Handler(RequestHandler):
         """The request's JSON; `empty` when there is none and that is allowed."""
         if not self.request.body and empty is not None:
             return empty
+        if len(self.request.body) > BODY_MOST_BYTES:
+            size = f"{len(self.request.body)} bytes, and {BODY_MOST_BYTES} are taken"
+            raise Refusal(413, f"The body of this request has {size}")
+        if not self.request.body:
+            told = "No content to map due to end-of-input"
+            raise Refusal(400, "Please specify data in JSON format", details=told)
         try:
-            return json.loads(self.request.body)
+            return strict.loads(self.request.body)
         except (ValueError, RecursionError) as error:
             raise Refusal(400, "Invalid JSON", details=str(error)) from error
 
     def flag(self, name: str, default: bool = False) -> bool:
         return self.get_query_argument(name, str(default)).lower() == "true"
 
-    def embedded(self) -> set[str]:
+    def embedded(self) -> list[str]:
         """What `?embed=` names; also several in one, with commas."""
-        return {e.strip() for given in self.get_query_arguments("embed") for e in given.split(",")}
+        return [e.strip() for given in self.get_query_arguments("embed") for e in given.split(",")]
 
     def app(self, app_id: str) -> App:
         app_id = definitions.absolute(app_id)
@@ -101,12 +132,22 @@ class Handler(RequestHandler):
         app = self.supervisor.apps.get(app_id)
         if app is None or not self.flag("partialUpdate", default=True):
             return definitions.complete(body, app_id)
-        if isinstance(body, dict) and {"version"} <= set(body) <= {"id", "version"}:
-            earlier = self.changes.definition(app, str(body["version"]))
-            if earlier is None:
-                raise refusals.invalid([fault("/version", "no such version of this app")])
-            return earlier
+        if isinstance(body, dict) and body.get("version") is not None:
+            return self._earlier(app, body)
         return definitions.merge(app.definition, body, app_id)
+
+    def _earlier(self, app: App, body: dict[str, Any]) -> Definition:
+        if any(body[key] is not None for key in body.keys() - {"id", "version"}):
+            told = "The 'version' field may only be combined with the 'id' field."
+            raise refusals.invalid([fault("/", told)])
+        return self.version_of(app, str(body["version"]))
+
+    def version_of(self, app: App, version: str) -> Definition:
+        """What the app was at a version; `Refusal` 404 when that is not known."""
+        definition = self.changes.definition(app, version)
+        if definition is None:
+            raise Refusal(404, f"App '{app.id}' does not exist in version {version}")
+        return definition
 
     def tell_api_event(self, definition: Definition) -> None:
         """The event of an app that was sent; without what may be long or secret."""
@@ -118,18 +159,18 @@ class Handler(RequestHandler):
             appDefinition=told,
         )
 
-    def app_json(self, app: App, embed: Collection[str] = _EVERYTHING) -> wire.Json:
+    def app_json(self, app: App, embed: Collection[str] = embeds.ONE_APP) -> wire.Json:
         deployment = self.supervisor.deployments.of(app.id)
         ids = [deployment.id] if deployment else []
         body = self.brief(wire.app(app, ids))
-        if any(name.endswith(("apps.tasks", "apps.failures")) for name in embed):
+        if embeds.TASKS in embed:
             body["tasks"] = [self.task_json(task) for task in app.tasks.values()]
-        if app.failures and any(
-            name.endswith(("apps.lastTaskFailure", "apps.failures")) for name in embed
-        ):
+        if app.failures and embeds.LAST_TASK_FAILURE in embed:
             body["lastTaskFailure"] = app.failures[-1]
-        if any(name.endswith("apps.readiness") for name in embed):
+        if embeds.READINESS in embed:
             body["readinessCheckResults"] = self.supervisor.readiness(app.id)
+        if embeds.TASK_STATS in embed:
+            body["taskStats"] = statistics.by_version(app)
         return body
 
     def brief(self, definition: Definition) -> Definition:
@@ -149,6 +190,8 @@ class Handler(RequestHandler):
             self.send(error.body, error.status)
         else:
             message = error.log_message if isinstance(error, HTTPError) else None
+            if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+                self.set_header("Allow", self._allowed())
             self.send({"message": message or self._reason}, status_code)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
@@ -158,7 +201,7 @@ class Handler(RequestHandler):
 
 class NotFound(Handler):
     def prepare(self) -> None:
-        raise Refusal(404, "HTTP 404 Not Found")
+        raise Refusal(404, f"URI not found: {self.request.path}")
 
 
 def _carries(request: HTTPServerRequest, token: str) -> bool:

@@ -1,16 +1,16 @@
 """Groups: the tree of apps, read and changed."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
+from fob.engine.api import embeds
 from fob.engine.api.base import Handler
 from fob.engine.definitions import definitions, groups
 from fob.engine.definitions.definitions import fault
 from fob.engine.definitions.groups import FIELDS, Tree
 from fob.engine.refusals import Refusal, invalid
 from fob.engine.tasks import wire
-
-_APPS_AND_GROUPS = frozenset({"group.apps", "group.groups"})
 
 
 class Groups(Handler):
@@ -19,17 +19,12 @@ class Groups(Handler):
     def get(self, group: str | None) -> None:
         group_id = definitions.absolute(group or "")
         tree = self.changes.tree(group_id)
-        embed = self.embedded() or _APPS_AND_GROUPS
+        of_apps, of_groups = embeds.of_group(self.embedded())
 
         def app_json(app_id: str) -> wire.Json:
-            return self.app_json(self.supervisor.apps[app_id], embed)
+            return self.app_json(self.supervisor.apps[app_id], of_apps)
 
-        body = wire.group(group_id, tree, app_json)
-        if "group.apps" not in embed:
-            del body["apps"]
-        if "group.groups" not in embed:
-            del body["groups"]
-        self.send(body)
+        self.send(_only(of_groups, wire.group(group_id, tree, app_json)))
 
     def post(self, group: str | None) -> None:
         group_id, body = self._sent(group)
@@ -76,10 +71,13 @@ class Groups(Handler):
         given = [name for name in FIELDS if body.get(name) is not None]
         alone = [name for name in given if name in ("scaleBy", "version")]
         if alone and len(given) > 1:
-            raise invalid([fault(f"/{alone[0]}", "may only be combined with the 'id' field.")])
+            raise invalid(
+                [fault(f"/{alone[0]}", "not allowed in conjunction with other properties.")]
+            )
         if "version" in alone:
-            body = _content(self, group_id, body["version"], 422)
-            return groups.update(body, group_id, Tree())
+            told = f"Group {group_id} not available in version {body['version']}"
+            content = _content(self, group_id, body["version"], Refusal(422, told))
+            return groups.update(content, group_id, Tree())
         now = self.changes.tree(group_id) if group_id in self.changes.groups else Tree()
         if "scaleBy" in alone:
             self.changes.tree(group_id)
@@ -91,6 +89,15 @@ class Groups(Handler):
         self.send_deployment(deployment, status)
 
 
+class AppsOfGroup(Handler):
+    """`/v2/groups/<id>/apps`: all apps below it, in one list."""
+
+    def get(self, group: str | None) -> None:
+        tree = self.changes.tree(definitions.absolute(group or ""))
+        embed, _ = embeds.of_group(self.embedded())
+        self.send([self.app_json(self.supervisor.apps[app_id], embed) for app_id in tree.apps])
+
+
 class GroupVersions(Handler):
     def get(self, group: str | None) -> None:
         group_id = definitions.absolute(group or "")
@@ -100,13 +107,24 @@ class GroupVersions(Handler):
 
 class GroupVersion(Handler):
     def get(self, group: str | None, version: str) -> None:
-        self.send(_content(self, definitions.absolute(group or ""), version, 404))
+        group_id = definitions.absolute(group or "")
+        missing = Refusal(404, f"Group '{group_id}' does not exist")
+        self.send(_content(self, group_id, version, missing))
 
 
-def _content(handler: Handler, group_id: str, version: Any, status: int) -> dict[str, Any]:
-    """What was in the group; a `Refusal` of this status when that is not known."""
+def _content(handler: Handler, group_id: str, version: Any, missing: Refusal) -> dict[str, Any]:
+    """What was in the group; raises `missing` when that is not known."""
     content = handler.changes.group_versions(group_id).get(str(version))
     if content is None:
-        raise Refusal(status, f"Group '{group_id}' version '{version}' does not exist")
+        raise missing
     found: dict[str, Any] = json.loads(content)
     return found
+
+
+def _only(embed: Collection[str], group: wire.Json) -> wire.Json:
+    """The group, and those in it, with what was asked for."""
+    left_out = {key for name, key in embeds.OF_GROUPS.items() if name not in embed}
+    kept = {key: value for key, value in group.items() if key not in left_out}
+    if "groups" in kept:
+        kept["groups"] = [_only(embed, child) for child in kept["groups"]]
+    return kept

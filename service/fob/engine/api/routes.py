@@ -25,9 +25,11 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/+v2/+events/*", stream.EventStream),
     (r"/+v2/+groups(?:/+(.*?))?/+versions/*", groups.GroupVersions),
     (r"/+v2/+groups(?:/+(.*?))?/+versions/+([^/]+)/*", groups.GroupVersion),
+    (r"/+v2/+groups(?:/+(.*?))?/+apps/*", groups.AppsOfGroup),
     (r"/+v2/+groups(?:/+(.*?))?/*", groups.Groups),
     (r"/+v2/+apps/*", apps.Apps),
     (r"/+v2/+apps(?:/*(.*?))/+\*", apps.GroupApps),
+    (r"/+v2/+apps(?:/*(.*?))/+\*/+tasks/*", tasks.GroupTasks),
     (rf"/+v2/+apps{_ID}/+restart/*", apps.Restart),
     (rf"/+v2/+apps{_ID}/+versions/*", apps.Versions),
     (rf"/+v2/+apps{_ID}/+versions/+([^/]+)/*", apps.Version),
@@ -47,6 +49,7 @@ def application(house: House) -> Application:
         default_handler_class=NotFound,
         default_handler_args={"house": house},
         log_function=_log_request,
+        leader=f"http://{house.address}",
     )
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from tornado.web import HTTPError
+
 from fob.engine.api.base import Handler
 from fob.engine.refusals import Refusal
 
@@ -30,6 +32,9 @@ class EventStream(Handler):
         finally:
             self.house.events.detach(self._stream)
             self._tell("event_stream_detached")
+
+    def head(self, *path: str) -> None:
+        raise HTTPError(405)
 
     async def _write_all(self) -> None:
         while True:

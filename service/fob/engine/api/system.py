@@ -3,6 +3,7 @@
 from tornado.web import RequestHandler
 
 from fob.engine.api.base import Handler
+from fob.engine.definitions import definitions
 from fob.engine.refusals import Refusal
 from fob.engine.tasks import wire
 
@@ -17,6 +18,8 @@ class Ping(RequestHandler):
         else:
             self.set_header("Content-Type", "text/plain; charset=utf-8")
             self.finish("pong")
+
+    head = get
 
 
 class Info(Handler):
@@ -60,8 +63,9 @@ class Queue(Handler):
 
 class QueueDelay(Handler):
     def delete(self, app_id: str) -> None:
-        app = self.app(app_id)
-        if app.waiting is None:
-            raise Refusal(404, f"Application {app.id} not found in tasks queue.")
+        app_id = definitions.absolute(app_id)
+        app = self.supervisor.apps.get(app_id)
+        if app is None or app.waiting is None:
+            raise Refusal(404, f"Application {app_id} not found in tasks queue.")
         self.supervisor.skip_backoff(app)
         self.set_status(204)

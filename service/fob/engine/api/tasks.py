@@ -1,16 +1,22 @@
 """Tasks: listing and killing them, and reading what they left in their folders."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 from fob.engine.api.base import Handler
-from fob.engine.definitions.definitions import fault
+from fob.engine.definitions import definitions
+from fob.engine.definitions.shapes import Faults, fault, listed, text
 from fob.engine.machine.files import READABLE
 from fob.engine.refusals import Refusal, invalid
+from fob.engine.tasks import wire
+from fob.engine.tasks.app import App
 from fob.engine.tasks.task import Task
 from fob.engine.tasks.wire import Json
 
 FILE_CHUNK_BYTES = 2**20
+_IDS = listed(text())
+_TASK_ID = re.compile(r".+[._][^._]+")
 
 
 class Killing(Handler):
@@ -27,9 +33,20 @@ class Killing(Handler):
             self.send(killed())
 
 
-class AppTasks(Killing):
+class Listing(Handler):
+    def send_tasks(self, apps: Iterable[App], wanted: Callable[[Task], bool] = bool) -> None:
+        """The tasks of these apps; as lines for scripts where text is asked for."""
+        if self.request.headers.get("Accept", "").startswith("text/plain"):
+            self.set_header("Content-Type", "text/plain")
+            self.finish("".join(wire.endpoints(app, self.supervisor.host) for app in apps))
+            return
+        tasks = [task for app in apps for task in app.tasks.values() if wanted(task)]
+        self.send({"tasks": [self.task_json(task) for task in tasks]})
+
+
+class AppTasks(Killing, Listing):
     def get(self, app_id: str) -> None:
-        self.send({"tasks": [self.task_json(task) for task in self.app(app_id).tasks.values()]})
+        self.send_tasks([self.app(app_id)])
 
     def delete(self, app_id: str) -> None:
         host = self.get_query_argument("host", "*")
@@ -46,21 +63,35 @@ class AppTask(Killing):
         self.kill([task], lambda: {"task": self.task_json(task)})
 
 
-class Tasks(Handler):
+class GroupTasks(Listing):
+    """`/v2/apps/<group>/*/tasks`: the tasks of every app below a group."""
+
+    def get(self, group: str) -> None:
+        tree = self.changes.tree(definitions.absolute(group))
+        self.send_tasks([self.supervisor.apps[app_id] for app_id in tree.apps])
+
+
+class Tasks(Listing):
     def get(self) -> None:
-        wanted = self.get_query_arguments("status") + self.get_query_arguments("status[]")
-        tasks = [t for app in self.supervisor.apps.values() for t in app.tasks.values()]
-        listed = [task for task in tasks if not wanted or _status(task) in wanted]
-        self.send({"tasks": [self.task_json(task) for task in listed]})
+        asked = self.get_query_arguments("status") + self.get_query_arguments("status[]")
+        wanted = {word.lower() for word in asked} & {"running", "staging"}
+        apps = self.supervisor.apps.values()
+        self.send_tasks(apps, lambda task: not wanted or _status(task) in wanted)
 
 
 class TasksDelete(Killing):
     def post(self) -> None:
         body = self.body()
         ids = body.get("ids") if isinstance(body, dict) else None
-        if not isinstance(ids, list):
+        if ids is None:
             raise invalid([fault("/ids", "error.path.missing")])
-        tasks = [task for id_ in ids if (task := self.supervisor.task(str(id_)))]
+        faults: Faults = []
+        _IDS(ids, (None, "ids"), faults)
+        if faults:
+            raise invalid(faults)
+        if wrong := [id_ for id_ in ids if not _TASK_ID.fullmatch(id_)]:
+            raise Refusal(400, f"Invalid task id '{wrong[0]}'.")
+        tasks = [task for id_ in dict.fromkeys(ids) if (task := self.supervisor.task(id_))]
         self.kill(tasks, lambda: {"tasks": [self.task_json(task) for task in tasks]})
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fob.engine.definitions.definitions import Definition
-from fob.engine.states import TaskState
 from fob.engine.store.store import FAILURES_KEPT, AppRecord
 from fob.engine.tasks.task import Task
 from fob.timeline import utc_now
@@ -93,9 +92,6 @@ class App:
 
     def running(self) -> list[Task]:
         return [task for task in self.tasks.values() if task.ready]
-
-    def staged(self) -> int:
-        return sum(t.state in (TaskState.STAGING, TaskState.STARTING) for t in self.tasks.values())
 
     def missing(self) -> int:
         """How many tasks are still to be placed."""

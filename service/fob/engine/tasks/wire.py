@@ -1,9 +1,11 @@
 """Apps, tasks and events in Marathon's JSON; no key that Marathon does not document."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from fob.engine.definitions.containers import bridged
+from fob.engine.definitions.definitions import Definition
 from fob.engine.definitions.groups import Dependencies, Tree, ancestors, parent
 from fob.engine.states import TaskState
 from fob.engine.tasks.app import App
@@ -27,19 +29,31 @@ CONDITIONS = {  # of an instance, where they are not the words of the task's sta
     TaskState.STAGING: "Provisioned",
     TaskState.LOST: "Unreachable",
 }
+STAGED = (TaskState.STAGING, TaskState.STARTING)
 NEVER = "1970-01-01T00:00:00.000Z"  # the version of a group without apps
 
 
 def app(app_: App, deployment_ids: list[str]) -> Json:
     """An app with its counts, without its tasks."""
-    running = app_.running()
-    checked = running if app_.definition["healthChecks"] else []
-    return app_.definition | {
-        "tasksStaged": app_.staged(),
-        "tasksRunning": len(running),
-        "tasksHealthy": sum(task.healthy for task in checked),
-        "tasksUnhealthy": sum(task.unhealthy for task in checked),
-        "deployments": [{"id": id_} for id_ in deployment_ids],
+    counted = {f"tasks{name.capitalize()}": n for name, n in counts(app_.tasks.values()).items()}
+    return (
+        app_.definition
+        | counted
+        | {
+            "deployments": [{"id": id_} for id_ in deployment_ids],
+        }
+    )
+
+
+def counts(tasks: Collection[Task]) -> dict[str, int]:
+    """How many of these tasks there are in each state that Marathon counts."""
+    running = [task_ for task_ in tasks if task_.ready]
+    checked = [task_ for task_ in running if task_.definition["healthChecks"]]
+    return {
+        "staged": sum(task_.state in STAGED for task_ in tasks),
+        "running": len(running),
+        "healthy": sum(task_.healthy for task_ in checked),
+        "unhealthy": sum(task_.unhealthy for task_ in checked),
     }
 
 
@@ -69,7 +83,7 @@ def task(task_: Task, host: str, agent_id: str) -> Json:
         "appId": record.app_id,
         "host": host,
         "ports": list(record.ports),
-        "servicePorts": [],
+        "servicePorts": [port for port in service_ports(task_.definition) if port],
         "slaveId": agent_id,
         "stagedAt": record.staged_at,
         "startedAt": record.started_at,
@@ -82,6 +96,27 @@ def task(task_: Task, host: str, agent_id: str) -> Json:
         known = [health.json(record.id) for health in task_.health if health.known]
         body["healthCheckResults"] = known if task_.health else [_healthy(task_)]
     return body
+
+
+def endpoints(app_: App, host: str) -> str:
+    """A line for each port of the app: its id, the service's port, and where its tasks have it."""
+    name = app_.id.strip("/").replace("/", "_")
+    running = sorted(task_.record.ports for task_ in app_.running())
+    ports = service_ports(app_.definition)
+    lines = [
+        [name, str(port), *(f"{host}:{taken[index]}" for taken in running)]
+        for index, port in enumerate(ports)
+    ]
+    return "".join(
+        "\t".join([*line, "\n"]) for line in lines or [[name, " ", *([host] * len(running))]]
+    )
+
+
+def service_ports(definition: Definition) -> list[int]:
+    """The number by which a load balancer may offer each port of the app; 0: none was asked for."""
+    if bridged(definition):
+        return [mapping["servicePort"] for mapping in definition["container"]["portMappings"]]
+    return [port.get("port", 0) for port in definition["portDefinitions"]]
 
 
 def status(task_: Task, message: str, host: str, agent_id: str) -> Json:
