@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import live
+from fob.engine.definitions import fields
 
 SLEEP = "exec sleep 1000"
 HOSTILE = [
@@ -259,3 +260,21 @@ def test_task_statistics_tell_the_old_from_the_new(engine: live.Engine) -> None:
     live.until(lambda: engine.get("/v2/deployments") == [])
     assert engine.ask("PUT", "/v2/apps//a", json={"cpus": 10_000}).ok  # never starts
     assert stats().keys() == {"withOutdatedConfig", "totalSummary"}
+
+
+VALUES = (None, [], {}, "", "x", 0, -1, 1.5, 10**30, True, [None], [[]], [{}], {"a": None})
+
+
+def test_no_value_of_any_key_is_a_fault_of_the_engine(engine: live.Engine) -> None:
+    """Null is as if the key were not there; all else is taken, or refused by its path."""
+    for key in sorted(fields.KEYS):
+        for value in VALUES:
+            app = {"id": "/a", "cmd": SLEEP, "instances": 0} | {key: value}
+            answer = engine.ask("POST", "/v2/apps", json=app)
+            if answer.status_code == 201:
+                assert engine.ask("DELETE", "/v2/apps//a").ok
+            else:
+                assert answer.status_code == 422, (key, value, answer.text)
+                assert answer.json()["details"][0]["path"].startswith("/")
+                assert value is not None or key == "cmd"
+    assert engine.get("/v2/apps") == {"apps": []}

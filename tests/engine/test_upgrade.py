@@ -202,9 +202,7 @@ def test_an_upgrade_goes_on_after_a_restart_of_the_engine(
     assert again.running("/a")[0]["id"] != before["id"]
 
 
-@pytest.mark.parametrize(
-    ("value", "error"), [(1.5, "error.max"), ("1", "error.expected.jsnumber")]
-)
+@pytest.mark.parametrize(("value", "error"), [(1.5, "error.max"), ("1", "error.expected.jsnumber")])
 def test_capacities_are_shares(engine: live.Engine, value: Any, error: str) -> None:
     app = {"id": "/a", "cmd": "true", "upgradeStrategy": {"maximumOverCapacity": value}}
     answer = engine.ask("POST", "/v2/apps", json=app)
