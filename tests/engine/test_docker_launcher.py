@@ -69,7 +69,8 @@ def test_an_app_on_the_hosts_network_binds_its_port_itself(engine: live.Engine) 
 
 
 def test_an_image_in_mesos_form_is_served_too(engine: live.Engine) -> None:
-    post(engine, app("/a", "import time; time.sleep(1000)", container={"type": "MESOS"}))
+    form = {"type": "MESOS", "docker": {"image": containers.IMAGE}}
+    post(engine, app("/a", "import time; time.sleep(1000)", container=form))
     engine.running("/a")
 
 

@@ -1,7 +1,9 @@
 """What is wrong with a definition whose keys are all fine alone, in Marathon's words; and what
 this engine, which is one machine, does not do."""
 
-import getpass
+import functools
+import os
+import pwd
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +23,6 @@ Json = dict[str, Any]
 
 _MIGRATION = "DCOS_MIGRATION_API_VERSION"
 _MIGRATES = ("DCOS_PACKAGE_FRAMEWORK_NAME", "DCOS_MIGRATION_API_PATH")
-_USER = getpass.getuser()
 
 
 def older_faults(given: Json) -> Iterator[Json]:
@@ -92,10 +93,19 @@ def _way_faults(definition: Json) -> Iterator[Json]:
     if (cmd and args) or not (cmd or args or image_of(definition)):
         told = "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'."
         yield fault("/", told)
-    if definition["user"] not in (None, _USER):
-        yield fault("/user", f"this engine runs tasks as {_USER} only")
+    if definition["user"] not in (None, _own_user()):
+        yield fault("/user", f"this engine runs tasks as {_own_user()} only")
     if definition["executor"] not in ("", "//cmd"):
         yield fault("/executor", "this engine has no executor but //cmd")
+
+
+@functools.cache
+def _own_user() -> str:
+    """Who runs this engine; in a container that may be a number without a name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _variable_faults(variables: Json) -> Iterator[Json]:

@@ -120,7 +120,7 @@ class Task:
         except (LaunchFailed, OSError) as error:
             self._enter(TaskState.FAILED, str(error))
             return
-        self._timeline.add(self._process.spawned, more_follows=True)
+        self._timeline.add(self._process.spawned, more_follows=activated(self.definition))
         self._hand_over_door()
         self.record = replace(self.record, handle=self._process.handle)
         if self.ready:
