@@ -4,7 +4,6 @@ import datetime
 import os
 import platform
 import subprocess
-import sysconfig
 import time
 from importlib import metadata
 from pathlib import Path
@@ -37,17 +36,11 @@ def circumstances() -> dict[str, Any]:
         },
         "versions": {
             "fob": fob.__version__,
-            "python": f"{platform.python_version()} ({_python_build()})",
+            "python": platform.python_version(),
+            "python_build": f"{platform.python_compiler()}, {platform.python_build()[1]}",
             **{name: metadata.version(name) for name in ("tornado", "requests")},
         },
     }
-
-
-def _python_build() -> str:
-    """Distributions build Python with profile-guided optimization, which makes it faster by a fifth
-    or so; who builds it from source usually does not."""
-    flags = str(sysconfig.get_config_var("CONFIG_ARGS"))
-    return "optimized build" if "--enable-optimizations" in flags else "build without optimizations"
 
 
 def _cpu_model() -> str:

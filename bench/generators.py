@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ OPEN_RATE = 1000.0  # requests a second, which every server here can answer
 OPEN_CONNECTIONS = 64
 
 Measured = dict[str, float]
+_NONE: Mapping[str, str] = {}
 
 
 class LoadFailed(Exception):
@@ -52,7 +53,8 @@ class Generators:
         url = f"http://{target.host}:{target.port}{target.path}"
         counts = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
         command = [self._wrk.program("wrk"), *counts, "--timeout=10s", f"-s{WRK_SCRIPT}", url]
-        found = json.loads(self._output(command, cores).splitlines()[-1])
+        said = self._output(command, cores, self._wrk.variables)
+        found = json.loads(said.splitlines()[-1])
         if found["errors"] or not found["answers"]:
             raise LoadFailed(f"at c={connections} wrk says {found}")
         rate = found["answers"] / found["seconds"]
@@ -79,11 +81,16 @@ class Generators:
             "p99": stats.point(latencies, 0.99),
         }
 
-    def _output(self, command: list[str], cores: set[int]) -> str:
+    def _output(
+        self, command: list[str], cores: set[int], variables: Mapping[str, str] = _NONE
+    ) -> str:
         """What the command prints; it inherits the cores that we have while it starts."""
+        environment = os.environ | variables
         os.sched_setaffinity(0, cores)
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=60
+            )
         except subprocess.TimeoutExpired as error:
             raise LoadFailed(f"{command[0]} did not end") from error
         finally:

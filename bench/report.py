@@ -68,7 +68,7 @@ def _run(result: Result) -> str:
         f"`{result['command']}`, {result['at'][:16].replace('T', ' ')} UTC, commit"
         f" {result['commit'][:10]}, in {result['seconds']} s",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mib']} MiB, Linux"
-        f" {machine['kernel']}, Python {result['versions']['python']}",
+        f" {machine['kernel']}, Python {result['versions']['python']}{_build(result)}",
         f"load from {result['generator']['closed']} (closed loop) and"
         f" {result['generator']['open']} (open loop),"
         f" {'on a core of its own' if apart else 'on any core'}; seed {result['seed']}",
@@ -77,6 +77,11 @@ def _run(result: Result) -> str:
         *(f"left out: {name} ({why})" for name, why in result["left_out"].items()),
     ]
     return "- " + ";\n  ".join(parts) + "."
+
+
+def _build(result: Result) -> str:
+    build = result["versions"].get("python_build")
+    return f" ({build})" if build else ""
 
 
 def calls(results: Results) -> str:
