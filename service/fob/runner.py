@@ -10,6 +10,7 @@ from __future__ import annotations
 # signal, socket and json themselves cost 15 ms, for their enums and regular expressions
 import _signal as signal  # type: ignore[import-not-found]
 import _socket as socket
+import _thread
 import contextvars
 import errno
 import io
@@ -998,13 +999,17 @@ class Call:
         return self.started + self.server.timeout
 
 
-class Worker(threading.Thread):
+class Worker:
     """A thread that serves; `call` is what it has in hand, `leading` whether it polls."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(target=server.work, args=(self,), name="call", daemon=True)
-        self.leading = False
-        self.call: Call | None = None
+    ident = 0
+    leading = False
+    call: Call | None = None
+
+    def start(self, server: Server) -> None:
+        """Not as a threading.Thread, for whoever starts one waits until it runs: the first call
+        would wait for the main thread, which has nothing to do with it."""
+        self.ident = _thread.start_new_thread(server.work, (self,))
 
 
 class Server:
@@ -1052,9 +1057,9 @@ class Server:
         signal.set_wakeup_fd(self.bell_button, warn_on_full_buffer=False)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._on_signal)
-        with self.lead, self.lock:  # it waits, so that this mark comes before its first call's
+        self.marks.add("listening")
+        with self.lock:
             self._reinforce()
-            self.marks.add("listening")
         while not self.stopping and not self._stuck():
             self._watch()
         return 0 if self.rest and self.rest.over() else self._drain()
@@ -1134,13 +1139,13 @@ class Server:
             call.connection.answer(504, JSON, body, call.request, True)
         self._settle(call.connection)
 
-    def _interrupter(self) -> Callable[[int | None], object]:
+    def _interrupter(self) -> Callable[[int], object]:
         try:
             import ctypes
         except ImportError:  # a Python without it: the call ends by itself, or the process does
             return lambda ident: None
         raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        return lambda ident: raise_in(ctypes.c_ulong(ident or 0), ctypes.py_object(Expired))
+        return lambda ident: raise_in(ctypes.c_ulong(ident), ctypes.py_object(Expired))
 
     def _stuck(self) -> bool:
         now = time.monotonic()
@@ -1225,10 +1230,10 @@ class Server:
         """Start a worker if none is free and one more may be; called with the lock held."""
         if self.waiting or len(self.workers) >= self.most:
             return
-        worker = Worker(self)
+        worker = Worker()
         self.workers.append(worker)
         try:
-            worker.start()
+            worker.start(self)
         except RuntimeError as error:  # no more threads here: those that are go on
             self.workers.remove(worker)
             log(f"fob: {error}\n")
@@ -1570,7 +1575,7 @@ def _answer_one(server: Server) -> None:
 
     def accept_and_serve() -> None:
         server._accept()
-        server._serve(Worker(server), *server.connections)
+        server._serve(Worker(), *server.connections)
 
     serving = threading.Thread(target=accept_and_serve)
     serving.start()
