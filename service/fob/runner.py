@@ -54,6 +54,7 @@ LOCK = threading.Lock()  # for what calls make once
 VALUES = frozenset((dict, list, str, int, float, bool, type(None)))
 JSON = b"Content-Type: application/json\r\n"
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
 BAD_START, BAD_IMPORT, NO_CALLABLE, STUCK, BROKEN = 2, 3, 4, 5, 70
 
 # what only some functions need: sources by name, here when this file travels inside an app
@@ -560,6 +561,9 @@ class Function:
             self._recognise()
         del snippet.statements
 
+    def __str__(self) -> str:
+        return f"{self.signature} ({self.convention}: {self.why})"
+
     def _recognise(self) -> None:
         """Find out whose convention the function follows; most follow none but fob's own."""
         self.convention, self.why = "plain", "its parameters are its arguments"
@@ -1049,20 +1053,37 @@ class Server:
         self.called = time.monotonic()  # when the last call ended
         self.rest: Any = None  # parts/rest.py's, for one that may go to rest
 
+    def __str__(self) -> str:
+        host, port = self.listener.getsockname()[:2]
+        return f"{self.function} on {host}:{port}"
+
     def run(self) -> int:
         """Serve until a signal says stop, or a call is stuck; the exit code."""
         os.register_at_fork(after_in_child=self._after_fork)
-        self.listener.setblocking(False)
-        self.epoll.register(self.listener, select.EPOLLIN)
-        signal.set_wakeup_fd(self.bell_button, warn_on_full_buffer=False)
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._on_signal)
+        self.open()
         self.marks.add("listening")
         with self.lock:
             self._reinforce()
         while not self.stopping and not self._stuck():
             self._watch()
         return 0 if self.rest and self.rest.over() else self._drain()
+
+    def open(self) -> None:
+        """Let the epoll see who comes, and signals end what `run` does."""
+        self.listener.setblocking(False)
+        self.epoll.register(self.listener, select.EPOLLIN)
+        signal.set_wakeup_fd(self.bell_button, warn_on_full_buffer=False)
+        on_signals(self._on_signal)
+
+    def close(self) -> None:
+        """Close what is its own, once nobody serves."""
+        signal.set_wakeup_fd(-1)
+        for connection in list(self.connections.values()):
+            self._close(connection)
+        self.epoll.close()
+        self.listener.close()
+        os.close(self.bell)
+        os.close(self.bell_button)
 
     def _on_signal(self, *_: object) -> None:
         self.stopping = True
@@ -1071,8 +1092,7 @@ class Server:
         """A child must not serve: its copies would keep the port and the connections open."""
         self.forked = True
         signal.set_wakeup_fd(-1)
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_DFL)
+        on_signals(signal.SIG_DFL)
         self.epoll.close()
         self.listener.close()
         for connection in list(self.connections.values()):
@@ -1380,11 +1400,19 @@ class Marks:
 
     def __init__(self, fd: int | None, sandbox: str | None) -> None:
         self.fd, self.sandbox = fd, sandbox
+        self.held = b""
 
-    def add(self, name: str) -> None:
+    def add(self, name: str, hold: bool = False) -> None:
+        """Write a mark; or `hold` it, for one that follows at once, so that whoever reads them is
+        not woken twice."""
         at_ns, seconds = time.monotonic_ns(), time.time()
         utc = "{}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*time.gmtime(seconds))
-        line = f"{at_ns} {utc}.{int(seconds % 1 * 1000):03d}Z {name}\n".encode()
+        line = self.held + f"{at_ns} {utc}.{int(seconds % 1 * 1000):03d}Z {name}\n".encode()
+        self.held = line if hold else b""
+        if not hold:
+            self._write(line)
+
+    def _write(self, line: bytes) -> None:
         try:
             if self.fd is not None:
                 os.write(self.fd, line)
@@ -1483,8 +1511,13 @@ def load(source: bytes) -> Function:
         raise CannotStart(BAD_IMPORT, message) from None
 
 
-def serve() -> int:
-    """Load the snippet and serve it; the exit code."""
+def on_signals(handler: Any) -> list[Any]:
+    """Have `handler` called by the signals that end the process; the handlers so far."""
+    return [signal.signal(name, handler) for name in ENDING]
+
+
+def made_server() -> Server | None:
+    """The snippet loaded, and what will serve it; None in a child that came out of the snippet."""
     fd = inherited_fd("FOB_LISTEN_FD")
     marks = Marks(inherited_fd("FOB_NOTIFY_FD"), os.environ.get("MESOS_SANDBOX"))
     marks.add("runner_up")
@@ -1508,19 +1541,25 @@ def serve() -> int:
     if origins := os.environ.get("FOB_CORS"):
         function.cors = part("cors").make(origins)
     if os.getpid() != pid:  # the snippet forked, and its child came back here
-        return 0
-    marks.add("imported")
-    listener = listen(fd)
-    host, port = listener.getsockname()[:2]
-    log(f"fob: {function.signature} ({function.convention}: {function.why}) on {host}:{port}\n")
-    server = Server(listener, function, timeout, most, marks)
+        return None
+    marks.add("imported", fd is not None)  # what is listened on already will soon be served
+    server = Server(listen(fd), function, timeout, most, marks)
     for connection in kept:
         server.add(socket.socket(fileno=connection))
     if engine is not None:
         task = os.environ.get("MESOS_TASK_ID", "")
         server.rest = part("rest").Rest(server, engine, task, keep_alive)
+    return server
+
+
+def serve() -> int:
+    """Load the snippet and serve it; the exit code."""
+    server = made_server()
+    if server is None:
+        return 0
+    log(f"fob: {server}\n")
     code = server.run()
-    function.close()
+    server.function.close()
     return code
 
 
@@ -1537,8 +1576,7 @@ def end(code: int) -> None:
 
 
 def main() -> None:
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: os._exit(0))  # until there is something to finish
+    on_signals(lambda *_: os._exit(0))  # until there is something to finish
     sys.stdout = make_stdout()
     sys.argv = [FILE]
     try:
@@ -1550,13 +1588,31 @@ def main() -> None:
 
 
 def rehearse() -> None:
-    """Answer a call of our own, so that what a function needs to start is loaded and in memory:
-    for a process that others are forked from, and for one that waits to be a function."""
+    """Do all that a function does from its start to its first answer, so that what this needs is
+    loaded and in memory: for a process that others are forked from, and for one that waits to be
+    a function."""
     for name in ("conventions", "handlers", "aws", "answers", "bodies", "rest"):
         part(name)
+    before = on_signals(signal.SIG_DFL)
+    client, listening = _called()
+    notify = os.open(os.devnull, os.O_WRONLY)
+    os.environ["FOB_LISTEN_FD"], os.environ["FOB_NOTIFY_FD"] = str(listening), str(notify)
+    os.environ["FOB_SNIPPET"] = "def handle(): return {}"
     make_stdout()
-    function = Function(Snippet(b"def handle(): return {}"), "")
-    str(function.signature)
+    server: Any = made_server()
+    str(server).encode()
+    server.open()
+    _answer_one(server)
+    client.close()
+    server.close()
+    os.close(notify)
+    for name, handler in zip(ENDING, before):  # noqa: B905 - strict= came with Python 3.10
+        signal.signal(name, handler)
+    del sys.modules["snippet"]
+
+
+def _called() -> tuple[socket.socket, int]:
+    """A client that has asked for something, and the descriptor of the socket it has asked."""
     listener, client = (socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(2))
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)
@@ -1564,28 +1620,28 @@ def rehearse() -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
     client.connect(listener.getsockname())
     client.sendall(b"GET / HTTP/1.1\r\nHost: fob\r\n\r\n")
-    _answer_one(Server(listener, function, 60, 1, Marks(None, None)))
-    client.close()
-    listener.close()
-    del sys.modules["snippet"]
+    return client, listener.detach()
 
 
 def _answer_one(server: Server) -> None:
-    """Accept a connection that is there, answer what is asked on it, and let go of everything."""
+    """Accept a connection that is there, and answer what is asked on it, in a worker's thread."""
+    threads = _threads()
 
-    def accept_and_serve() -> None:
+    def accept_and_serve(worker: Worker) -> None:
+        server.epoll.poll(-1, 64)
         server._accept()
-        server._serve(Worker(), *server.connections)
+        server._serve(worker, *server.connections)
 
-    serving = threading.Thread(target=accept_and_serve)
-    serving.start()
-    serving.join()
+    server.work = accept_and_serve  # type: ignore[method-assign]
+    with server.lock:
+        server._reinforce()
     server._look()
-    for connection in list(server.connections.values()):
-        server._close(connection)
-    server.epoll.close()
-    os.close(server.bell)
-    os.close(server.bell_button)
+    while _threads() > threads:  # one that is not gone may hold locks, for a fork to take along
+        time.sleep(0.0001)
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
 
 
 # what parts get of all this, for they import nothing of it

@@ -184,11 +184,11 @@ class ShownEnvironment:
             fields = file.read().rpartition(b")")[2].split()
         self._start, end = int(fields[47]), int(fields[48])  # env_start and env_end, from field 3
         self._room = end - self._start
-        ctypes.memset(self._start, 0, self._room)
 
     def show(self, block: bytes) -> None:
-        """Show the variables of `block`, or as many as there is room for."""
-        ctypes.memmove(self._start, block, min(len(block), self._room - 1))
+        """Show the variables of `block`, or as many as there is room for, and nothing else."""
+        shown = block[: self._room - 1].ljust(self._room, b"\0")
+        ctypes.memmove(self._start, shown, self._room)
 
 
 def main() -> None:
@@ -198,26 +198,37 @@ def main() -> None:
     os.environ.clear()
     forks, shown = Forks(), ShownEnvironment()
     for _ in range(REHEARSALS):
-        rehearse(program)
+        rehearse(program, shown)
     gc.collect()
     gc.disable()
     gc.freeze()
     while control.recv(1):
         if forks.fork() == 0:
             own = introduce(control)
-            rehearse(program)
+            rehearse(program, shown)
             given = become(own, shown)
             gc.enable()
             program.go_on(given)
             return
 
 
-def rehearse(program: Program) -> None:
-    """Touch what will be needed: memory shared with the zygote is slow to write to, once."""
-    program.rehearse()
+def rehearse(program: Program, shown: ShownEnvironment) -> None:
+    """Do what a child does that is told what to be, and so touch what that needs: memory shared
+    with the zygote is slow to write to, once."""
+    engines, own = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     names = [b"REHEARSAL_%d" % number for number in range(VARIABLES)]
-    set_variables(b"\0".join(name + b"=as long as a variable is on average" for name in names))
+    told = [os.getcwdb(), *(name + b"=as long as a variable is on average" for name in names)]
+    socket.send_fds(engines, [b"\0".join(told)], [engines.fileno()])
+    message, fds = received(own)
+    for fd in fds:
+        os.dup2(fd, fd)
+    os.closerange(FD_LIMIT, FD_LIMIT)
+    be(message, shown)
+    program.rehearse()
     os.environ.clear()
+    shown.show(b"")
+    for fd in (engines.detach(), own.detach(), *fds):
+        os.close(fd)
 
 
 def set_variables(block: bytes) -> None:
@@ -245,7 +256,7 @@ def become(own: socket.socket, shown: ShownEnvironment) -> bytes:
     The message is the folder and the variables, each ended by NUL, another NUL, and what is given.
     The descriptors with it become 1, 2, 3 ...
     """
-    message, fds, _, _ = socket.recv_fds(own, MESSAGE_LIMIT, FDS_LIMIT)
+    message, fds = received(own)
     if not message:
         os._exit(0)
     # each comes with a number above the one it gets, so none is overwritten that is still needed
@@ -254,6 +265,18 @@ def become(own: socket.socket, shown: ShownEnvironment) -> bytes:
     own.detach()
     os.closerange(len(fds) + 1, FD_LIMIT)
     told, _, given = message.partition(b"\0\0")
+    be(told, shown)
+    return given
+
+
+def received(own: socket.socket) -> tuple[bytes, list[int]]:
+    """A message, and the descriptors with it; empty when nobody is there who could send one."""
+    message, fds, _, _ = socket.recv_fds(own, MESSAGE_LIMIT, FDS_LIMIT)
+    return message, fds
+
+
+def be(told: bytes, shown: ShownEnvironment) -> None:
+    """Have the folder and the variables that are told, each ended by NUL."""
     folder, _, block = told.partition(b"\0")
     os.chdir(folder)
     block += b"\0PWD=" + os.getcwdb()  # as a shell does
@@ -261,7 +284,6 @@ def become(own: socket.socket, shown: ShownEnvironment) -> bytes:
     set_variables(block)
     if b"TZ" in os.environb:
         time.tzset()
-    return given
 
 
 if __name__ == "__main__":
