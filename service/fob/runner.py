@@ -453,9 +453,20 @@ class Snippet:
     def __init__(self, source: bytes, file: str = FILE, package: str = "") -> None:
         self.source, self.file, self.package = source, file, package
         self.code = compile(source, file, "exec", dont_inherit=True)
-        tree: Any = compile(source, file, "exec", PARSE_ONLY, dont_inherit=True)
-        self.statements = list(statements(tree.body))
-        self.functions, self.others = bound_names(self.statements)
+        self._statements: list[Any] | None = None
+
+    @property
+    def statements(self) -> list[Any]:
+        """Those that run when the file does. They are not read until somebody asks, for what has
+        a known name needs no more than its code."""
+        if self._statements is None:
+            tree: Any = compile(self.source, self.file, "exec", PARSE_ONLY, dont_inherit=True)
+            self._statements = list(statements(tree.body))
+        return self._statements
+
+    @statements.deleter
+    def statements(self) -> None:
+        self._statements = None
 
     def get_source(self, _name: str) -> str:
         """The text, as linecache asks of a module's `__loader__`."""
@@ -477,8 +488,10 @@ class Snippet:
 
     def is_script(self) -> bool:
         """True when nothing in the text can be a function to call."""
-        known = (*ENTRIES, *APPLICATIONS, "*")
-        return not self.functions and not self.others.intersection(known)
+        if any(getattr(made, "co_name", "") in ENTRIES for made in self.code.co_consts):
+            return False
+        functions, others = bound_names(self.statements)
+        return not functions and not others.intersection((*ENTRIES, *APPLICATIONS, "*"))
 
 
 def bound_names(statements: list[Any]) -> tuple[list[str], set[str]]:
@@ -510,17 +523,17 @@ def statements(body: list[Any]) -> Iterator[Any]:
 
 def find(snippet: Snippet, names: dict[str, Any], entry: str) -> tuple[str, Any] | None:
     """Name and value of what to call, None for a script; CannotStart when it is not clear."""
-    public = [name for name in snippet.functions if callable(names.get(name))]
     if entry:
         found = part("conventions").resolve(names, entry)
         if callable(found):
             return entry, found
         message = f"FOB_ENTRY is {entry!r}, and the snippet has no such function; it has "
-        raise CannotStart(NO_CALLABLE, message + (", ".join(public) or "none"))
+        raise CannotStart(NO_CALLABLE, message + (", ".join(public_in(snippet, names)) or "none"))
     for name in (*APPLICATIONS, *ENTRIES):
         found = names.get(name)
         if callable(found) and (name not in APPLICATIONS or is_application(name, found)):
             return name, found
+    public = public_in(snippet, names)
     if len(public) > 1 and b"functions_framework" in snippet.source:
         public = part("conventions").marked(snippet.statements, public) or public
     if len(public) > 1:
@@ -528,6 +541,12 @@ def find(snippet: Snippet, names: dict[str, Any], entry: str) -> tuple[str, Any]
         message += f"; name one of them {' or '.join(ENTRIES)}, or give the entry"
         raise CannotStart(NO_CALLABLE, message)
     return (public[0], names[public[0]]) if public else None
+
+
+def public_in(snippet: Snippet, names: dict[str, Any]) -> list[str]:
+    """The public functions that a snippet defines, and that are still what their names stand
+    for."""
+    return [name for name in bound_names(snippet.statements)[0] if callable(names.get(name))]
 
 
 def is_application(name: str, found: Any) -> bool:
