@@ -10,7 +10,6 @@ from __future__ import annotations
 # signal, socket and json themselves cost 15 ms, for their enums and regular expressions
 import _signal as signal  # type: ignore[import-not-found]
 import _socket as socket
-import _thread
 import contextvars
 import errno
 import io
@@ -1022,17 +1021,13 @@ class Call:
         return self.started + self.server.timeout
 
 
-class Worker:
+class Worker(threading.Thread):
     """A thread that serves; `call` is what it has in hand, `leading` whether it polls."""
 
-    ident = 0
-    leading = False
-    call: Call | None = None
-
-    def start(self, server: Server) -> None:
-        """Not as a threading.Thread, for whoever starts one waits until it runs: the first call
-        would wait for the main thread, which has nothing to do with it."""
-        self.ident = _thread.start_new_thread(server.work, (self,))
+    def __init__(self, server: Server) -> None:
+        super().__init__(target=server.work, args=(self,), name="call", daemon=True)
+        self.leading = False
+        self.call: Call | None = None
 
 
 class Server:
@@ -1052,6 +1047,7 @@ class Server:
     ) -> None:
         """Serve `function` on `listener`, at most `most` calls at once of `timeout` seconds."""
         self.listener, self.function, self.marks = listener, function, marks
+        self.address = listener.getsockname()[:2]
         self.timeout, self.most = timeout, most
         self.heads = Heads()
         self.connections: dict[int, Connection] = {}
@@ -1073,7 +1069,7 @@ class Server:
         self.rest: Any = None  # parts/rest.py's, for one that may go to rest
 
     def __str__(self) -> str:
-        host, port = self.listener.getsockname()[:2]
+        host, port = self.address
         return f"{self.function} on {host}:{port}"
 
     def run(self) -> int:
@@ -1081,8 +1077,9 @@ class Server:
         os.register_at_fork(after_in_child=self._after_fork)
         self.open()
         self.marks.add("listening")
-        with self.lock:
-            self._reinforce()
+        self._reinforce()  # without the lock, for it is waited for here until it runs
+        self._sleep(TICK)  # who has been waiting for it is answered first
+        log(f"fob: {self}\n")
         while not self.stopping and not self._stuck():
             self._watch()
         return 0 if self.rest and self.rest.over() else self._drain()
@@ -1178,13 +1175,13 @@ class Server:
             call.connection.answer(504, JSON, body, call.request, True)
         self._settle(call.connection)
 
-    def _interrupter(self) -> Callable[[int], object]:
+    def _interrupter(self) -> Callable[[int | None], object]:
         try:
             import ctypes
         except ImportError:  # a Python without it: the call ends by itself, or the process does
             return lambda ident: None
         raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        return lambda ident: raise_in(ctypes.c_ulong(ident), ctypes.py_object(Expired))
+        return lambda ident: raise_in(ctypes.c_ulong(ident or 0), ctypes.py_object(Expired))
 
     def _stuck(self) -> bool:
         now = time.monotonic()
@@ -1269,10 +1266,10 @@ class Server:
         """Start a worker if none is free and one more may be; called with the lock held."""
         if self.waiting or len(self.workers) >= self.most:
             return
-        worker = Worker()
+        worker = Worker(self)
         self.workers.append(worker)
         try:
-            worker.start(self)
+            worker.start()
         except RuntimeError as error:  # no more threads here: those that are go on
             self.workers.remove(worker)
             log(f"fob: {error}\n")
@@ -1476,7 +1473,7 @@ def kept_fds() -> list[int]:
 
 def listen(fd: int | None) -> socket.socket:
     """The socket handed down, or one bound to PORT0."""
-    port = int(number("PORT0", 0, 0))
+    port = 0 if fd is not None else int(number("PORT0", 0, 0))
     host = "0.0.0.0" if "MESOS_TASK_ID" in os.environ else "127.0.0.1"
     try:
         if fd is not None:
@@ -1576,7 +1573,6 @@ def serve() -> int:
     server = made_server()
     if server is None:
         return 0
-    log(f"fob: {server}\n")
     code = server.run()
     server.function.close()
     return code
@@ -1594,10 +1590,16 @@ def end(code: int) -> None:
         os._exit(code)
 
 
-def main() -> None:
+def prepare() -> None:
+    """All that can be done without knowing what to serve."""
     on_signals(lambda *_: os._exit(0))  # until there is something to finish
     sys.stdout = make_stdout()
     sys.argv = [FILE]
+
+
+def main() -> None:
+    if sys.argv != [FILE]:  # else it has waited to be told
+        prepare()
     try:
         code = serve()
     except CannotStart as error:
@@ -1652,8 +1654,7 @@ def _answer_one(server: Server) -> None:
         server._serve(worker, *server.connections)
 
     server.work = accept_and_serve  # type: ignore[method-assign]
-    with server.lock:
-        server._reinforce()
+    server._reinforce()
     server._look()
     while _threads() > threads:  # one that is not gone may hold locks, for a fork to take along
         time.sleep(0.0001)

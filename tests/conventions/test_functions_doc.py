@@ -273,7 +273,7 @@ def test_the_row_is_true(
     runner = serve(EXAMPLES / file)
     told: Any = runner.call("*", method="OPTIONS").json
     assert told["convention"] == convention, told["why"]
-    assert f"({convention}: {told['why']})" in runner.stderr
+    live.until(lambda: f"({convention}: {told['why']})" in runner.stderr, "the line")
     CHECKS[file](runner)
 
 

@@ -107,7 +107,8 @@ def test_only_a_run_can_tell_what_a_call_has_made(serve: Serve) -> None:
 def test_the_reason_names_function_and_platform(serve: Serve) -> None:
     runner = serve("def lambda_handler(event, context): pass")
     why = "lambda_handler(event, context), is written in the way of AWS Lambda"
-    assert f"fob: lambda_handler(event, context) (aws: {why}) on 127.0.0.1:" in runner.stderr
+    line = f"fob: lambda_handler(event, context) (aws: {why}) on 127.0.0.1:"
+    live.until(lambda: line in runner.stderr, "the line")
 
 
 @pytest.mark.parametrize(

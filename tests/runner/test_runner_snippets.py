@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from running import RUNNER, Start
 
+import live
 from fob import timeline
 
 
@@ -555,7 +556,7 @@ def test_without_a_snippet_it_tells_how_to_start_it(launch: Start) -> None:
 def test_started_by_hand_it_binds_its_port_on_this_machine_only(launch: Start) -> None:
     runner = launch("def f(): return 1", FOB_LISTEN_FD="", PORT0="0")
     assert runner.wait_for("listening"), runner.stderr
-    address = runner.stderr.split(" on ")[1].strip()
+    address = live.until(lambda: runner.stderr.partition(" on ")[2].strip())
     host, _, port = address.partition(":")
     runner.port = int(port)
     assert host == "127.0.0.1"
@@ -565,7 +566,7 @@ def test_started_by_hand_it_binds_its_port_on_this_machine_only(launch: Start) -
 def test_as_a_mesos_task_it_listens_on_every_address(launch: Start) -> None:
     runner = launch("def f(): return 1", FOB_LISTEN_FD="", PORT0="0", MESOS_TASK_ID="t.1")
     assert runner.wait_for("listening"), runner.stderr
-    assert " on 0.0.0.0:" in runner.stderr
+    live.until(lambda: " on 0.0.0.0:" in runner.stderr)
 
 
 def test_marks_go_to_the_pipe_in_order(serve: Start) -> None:

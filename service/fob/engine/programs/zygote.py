@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # typing costs each child 0.2 MB, for it lies between what al
     from typing import Any
 
 MESSAGE_LIMIT = 1 << 20  # bytes
-FDS_LIMIT = 253  # handed down with one message; Linux passes no more
+FDS_SPACE = 2048  # bytes for the descriptors handed down with one message; Linux passes no more
 FD_LIMIT = 1024  # above every number in use here
 VARIABLES = 40  # that a task has, about
 REHEARSALS = 8  # after which Python has done all it does to code that is run often
@@ -71,7 +71,8 @@ PR_GET_TID_ADDRESS = 40
 
 class Program:
     """A Python file in two halves: all that is above its `if __name__ == "__main__":`, which is run
-    here, and what is below, for a child to run. It may have a function `rehearse`."""
+    here, and what is below, for a child to run. It may have a function `rehearse`, and `prepare`
+    for a child to run before it is told what to be."""
 
     def __init__(self, source: bytes) -> None:
         top, self._rest, made = made_apart(lambda: compiled(source))
@@ -80,6 +81,9 @@ class Program:
 
     def rehearse(self) -> None:
         self._names.get("rehearse", int)()
+
+    def prepare(self) -> None:
+        self._names.get("prepare", int)()
 
     def go_on(self, given: bytes) -> None:
         """Run the second half, which finds what it is given in SNIPPET."""
@@ -206,6 +210,7 @@ def main() -> None:
         if forks.fork() == 0:
             own = introduce(control)
             rehearse(program, shown)
+            program.prepare()
             given = become(own, shown)
             gc.enable()
             program.go_on(given)
@@ -271,8 +276,8 @@ def become(own: socket.socket, shown: ShownEnvironment) -> bytes:
 
 def received(own: socket.socket) -> tuple[bytes, list[int]]:
     """A message, and the descriptors with it; empty when nobody is there who could send one."""
-    message, fds, _, _ = socket.recv_fds(own, MESSAGE_LIMIT, FDS_LIMIT)
-    return message, fds
+    message, ancillary, _, _ = own.recvmsg(MESSAGE_LIMIT, FDS_SPACE)
+    return message, [fd for _, _, data in ancillary for fd in memoryview(data).cast("i")]
 
 
 def be(told: bytes, shown: ShownEnvironment) -> None:
