@@ -8,6 +8,7 @@ import pytest
 from fob.engine.changes import Changes
 from fob.engine.definitions import definitions
 from fob.engine.deployments.deployments import Deployments
+from fob.engine.deployments.keeping import Keeping
 from fob.engine.docker.host import DockerHost
 from fob.engine.docker.policy import Policy
 from fob.engine.events import Events
@@ -42,7 +43,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def changes(store: Store) -> Changes:
     events = Events()
     policy = Policy("", DockerHost(""))
-    return Changes(Wanted(), store, Deployments(events), events, policy)  # type: ignore[arg-type]
+    deployments = Deployments(events, Keeping(store.underway))
+    return Changes(Wanted(), store, deployments, events, policy)  # type: ignore[arg-type]
 
 
 def test_an_app_is_kept_at_once_and_on_the_disk_when_that_is_told(

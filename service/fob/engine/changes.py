@@ -10,7 +10,8 @@ from fob.engine.definitions import groups
 from fob.engine.definitions.definitions import Definition, fault
 from fob.engine.definitions.groups import Dependencies, Groups, Tree
 from fob.engine.deployments import plans
-from fob.engine.deployments.deployments import Deployment, Deployments
+from fob.engine.deployments.deployment import Deployment
+from fob.engine.deployments.deployments import Deployments
 from fob.engine.docker.policy import Policy
 from fob.engine.events import Events
 from fob.engine.refusals import Refusal
@@ -227,6 +228,7 @@ class Changes:
     def _keep(self, deployment: Deployment, durable: bool) -> None:
         before, after = deployment.before, deployment.after
         with self._store.together(durable):
+            self._deployments.keep(deployment)
             for app_id in before.apps.keys() - after.apps.keys():
                 self._store.remove_app(app_id)
             for app in after.apps.values():

@@ -25,6 +25,7 @@ from fob.engine.api.routes import application
 from fob.engine.changes import Changes
 from fob.engine.definitions.constraints import attributes_of
 from fob.engine.deployments.deployments import Deployments
+from fob.engine.deployments.keeping import Keeping
 from fob.engine.docker.host import DockerHost
 from fob.engine.docker.images import Images
 from fob.engine.docker.inside import Inside
@@ -120,7 +121,7 @@ class _Engine:
         launcher = self._launcher = _launcher(settings.launcher, folder, self._containers)
         self._environments = _environments(settings, folder)
         self._doors = Doors(folder)
-        deployments = Deployments(self._events)
+        deployments = Deployments(self._events, Keeping(self._store.underway))
         self._supervisor = Supervisor(
             store=self._store,
             launcher=launcher,

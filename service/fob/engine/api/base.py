@@ -15,7 +15,7 @@ from fob.engine.api import embeds, strict
 from fob.engine.changes import Changes
 from fob.engine.definitions import definitions
 from fob.engine.definitions.definitions import Definition, fault
-from fob.engine.deployments.deployments import Deployment
+from fob.engine.deployments.deployment import Deployment
 from fob.engine.events import Events
 from fob.engine.machine.resources import Resources
 from fob.engine.refusals import Refusal

@@ -1,95 +1,24 @@
 """Deployments: which changes are under way, how far each is, and what they lock."""
 
-import uuid
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
 
 from fob.engine import refusals
-from fob.engine.definitions.groups import Tree
-from fob.engine.deployments.plans import Action, Step
+from fob.engine.deployments.deployment import Deployment, ReadinessOf, nothing
+from fob.engine.deployments.keeping import Keeping
+from fob.engine.deployments.plans import Action, Apps
 from fob.engine.events import Events
 
 Begin = Callable[[list[Action]], object]
-ReadinessOf = Callable[[str], list[dict[str, Any]]]
-
-
-class Deployment:
-    """One change, made step by step: a step begins when every app of the one before it is as it
-    shall be. `before` and `after` hold the apps and groups that it touches, and no others."""
-
-    def __init__(self, before: Tree, after: Tree, steps: tuple[Step, ...], version: str) -> None:
-        self.id = str(uuid.uuid4())
-        self.before = before
-        self.after = after
-        self.steps = steps
-        self.version = version
-        self.current = -1  # index of the step under way
-        self.open: set[str] = set()  # apps of this step that are not there yet
-        self.later: set[str] = set()  # apps whose step has not begun
-        self.readiness: ReadinessOf = _nothing
-
-    @property
-    def app_ids(self) -> list[str]:
-        return [action.app_id for step in self.steps for action in step]
-
-    @property
-    def step(self) -> Step:
-        return self.steps[self.current]
-
-    def rest(self) -> list[Action]:
-        """What has not begun."""
-        return [action for step in self.steps[self.current + 1 :] for action in step]
-
-    def advance(self) -> bool:
-        """Go to the next step; False when there is none."""
-        self.current += 1
-        if self.current == len(self.steps):
-            return False
-        self.open = {action.app_id for action in self.step}
-        self.later = {action.app_id for action in self.rest()}
-        return True
-
-    def json(self) -> dict[str, Any]:
-        """As `GET /v2/deployments` lists it."""
-        return {
-            "id": self.id,
-            "version": self.version,
-            "affectedApps": self.app_ids,
-            "affectedPods": [],
-            "steps": self._steps(),
-            "currentActions": self.current_actions(),
-            "currentStep": self.current + 1,
-            "totalSteps": len(self.steps),
-        }
-
-    def current_actions(self) -> list[dict[str, Any]]:
-        """With what readiness checks have found of the apps' tasks."""
-        return [
-            action.json() | {"readinessCheckResults": self.readiness(action.app_id)}
-            for action in self.step
-        ]
-
-    def plan(self) -> dict[str, Any]:
-        """As events carry it."""
-        return {
-            "id": self.id,
-            "version": self.version,
-            "original": _told(self.before, self.version),
-            "target": _told(self.after, self.version),
-            "steps": self._steps(),
-        }
-
-    def _steps(self) -> list[dict[str, Any]]:
-        return [{"actions": [action.json() for action in step]} for step in self.steps]
 
 
 class Deployments:
     """Those under way, at most one for each app."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, keeping: Keeping) -> None:
         self._events = events
+        self._keeping = keeping
         self._begin: Begin = list
-        self._readiness: ReadinessOf = _nothing
+        self._readiness: ReadinessOf = nothing
         self._of: dict[str, Deployment] = {}
         self._all: dict[str, Deployment] = {}
 
@@ -114,29 +43,41 @@ class Deployments:
 
     def check_unlocked(self, app_ids: Iterable[str], force: bool) -> None:
         """Raise `Refusal` 409 when other deployments hold one of the apps, unless `force`."""
-        holding = {self._of[app_id].id for app_id in app_ids if app_id in self._of}
-        if holding and not force:
-            raise refusals.locked(sorted(holding))
+        if not force and (holding := self._holding(app_ids)):
+            raise refusals.locked(sorted(other.id for other in holding))
 
     def postponed(self, app_id: str) -> bool:
         """True while the app waits for a step that has not begun."""
         deployment = self._of.get(app_id)
         return deployment is not None and app_id in deployment.later
 
+    def keep(self, deployment: Deployment) -> None:
+        """Have the next engine go on with it, once it is started; in the transaction of its change,
+        before that."""
+        self._keeping.begin(deployment, self._holding(deployment.app_ids))
+
     def start(self, deployment: Deployment) -> None:
         """Begin the first step; those that held one of its apps before have failed."""
-        app_ids = deployment.app_ids
-        others = {self._of[app_id].id for app_id in app_ids if app_id in self._of}
-        deployment.readiness = self._readiness
-        self._all[deployment.id] = deployment
-        self._of |= dict.fromkeys(app_ids, deployment)
+        others = self._holding(deployment.app_ids)
+        self._enter(deployment)
         going_on = deployment.advance()
         for other in others:
-            self.cancel(self._all[other])
+            self.cancel(other)
         if going_on:
             self._begin_step(deployment)
         else:
             self._end(deployment, "deployment_success")
+
+    def recover(self, wanted: Apps) -> None:
+        """Go on with what an earlier engine was at; `wanted` are the apps that there are."""
+        for deployment in self._keeping.found(wanted):
+            self.resume(deployment)
+
+    def resume(self, deployment: Deployment) -> None:
+        """Go on where an earlier engine was: whoever carries it out is to look at its step."""
+        self._enter(deployment)
+        deployment.advance()
+        self._publish("deployment_info", deployment)
 
     def done(self, app_id: str) -> None:
         """The app is as its deployment, if there is one, wants it."""
@@ -148,9 +89,16 @@ class Deployments:
             return
         self._publish("deployment_step_success", deployment)
         if deployment.advance():
+            self._keeping.moved_on(deployment)
             self._begin_step(deployment)
         else:
             self._end(deployment, "deployment_success")
+
+    def has_failure(self, app_id: str) -> None:
+        """A task of the app has failed: from that the next engine could not tell any more whether
+        the deployment, if there is one, was over."""
+        if app_id in self._of:
+            self._keeping.keep(self._of[app_id])
 
     def fail(self, app_id: str) -> None:
         """The app will not come to be as its deployment, if there is one, wants it."""
@@ -163,11 +111,22 @@ class Deployments:
         self._end(deployment, "deployment_failed")
         self._begin(deployment.rest())
 
+    def _holding(self, app_ids: Iterable[str]) -> Collection[Deployment]:
+        """Those under way that touch one of the apps, each once."""
+        found = [self._of[app_id] for app_id in app_ids if app_id in self._of]
+        return {deployment.id: deployment for deployment in found}.values()
+
+    def _enter(self, deployment: Deployment) -> None:
+        deployment.readiness = self._readiness
+        self._all[deployment.id] = deployment
+        self._of |= dict.fromkeys(deployment.app_ids, deployment)
+
     def _begin_step(self, deployment: Deployment) -> None:
         self._publish("deployment_info", deployment)
         self._begin(list(deployment.step))
 
     def _end(self, deployment: Deployment, type_: str) -> None:
+        self._keeping.ended(deployment)
         del self._all[deployment.id]
         for app_id in deployment.app_ids:
             if self._of.get(app_id) is deployment:
@@ -177,23 +136,3 @@ class Deployments:
     def _publish(self, type_: str, deployment: Deployment) -> None:
         step = {"actions": deployment.current_actions()}
         self._events.publish(type_, plan=deployment.plan(), currentStep=step)
-
-
-def _nothing(app_id: str) -> list[dict[str, Any]]:
-    return []
-
-
-def _told(tree: Tree, version: str) -> dict[str, Any]:
-    """The root group with what the deployment touches; of apps no more than their scale, because a
-    definition may be long, and events are kept."""
-    return {
-        "id": "/",
-        "apps": [
-            {"id": id_, "instances": app["instances"], "version": app.get("version", version)}
-            for id_, app in tree.apps.items()
-        ],
-        "groups": [],
-        "dependencies": [],
-        "pods": [],
-        "version": version,
-    }

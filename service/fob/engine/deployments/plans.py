@@ -28,6 +28,10 @@ class Action:
     def json(self) -> dict[str, str]:
         return {"action": self.kind.value, "app": self.app_id}
 
+    @classmethod
+    def from_json(cls, action: dict[str, str]) -> "Action":
+        return cls(Kind(action["action"]), action["app"])
+
 
 Step = tuple[Action, ...]  # what may be done at the same time
 Apps = Mapping[str, Definition]
@@ -65,11 +69,6 @@ def _kind(before: Definition | None, after: Definition) -> Kind:
         before["versionInfo"]["lastConfigChangeAt"] < after["versionInfo"]["lastConfigChangeAt"]
     )
     return Kind.RESTART if changed else Kind.SCALE
-
-
-def _configured(definition: Definition) -> str:
-    since: str = definition["versionInfo"]["lastConfigChangeAt"]
-    return since
 
 
 def _needs(app: Definition, among: Apps, groups: Mapping[str, Dependencies]) -> set[str]:

@@ -1,1 +1,1 @@
-"""What outlives the engine: apps, versions, tasks and failures, in SQLite."""
+"""What outlives the engine: apps, versions, tasks, failures and deployments, in SQLite."""

@@ -21,9 +21,9 @@ CREATE TABLE IF NOT EXISTS pieces (
 
 
 class Shelf:
-    """The pieces of all definitions in the table `versions` of `db`.
+    """The pieces of all definitions in the tables `versions` and `replaced` of `db`.
 
-    `pack`, `let_go` and `clear` belong into a transaction; `ended` tells how that ended.
+    `pack`, `keep`, `let_go` and `clear` belong into a transaction; `ended` tells how that ended.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -33,7 +33,8 @@ class Shelf:
         self._uses: Counter[int] = Counter()
         # of the pieces packed last: most definitions begin as the one before
         self._last: dict[str, int] = {}
-        for (text,) in db.execute("SELECT definition FROM versions"):
+        kept = "SELECT definition FROM versions UNION ALL SELECT definition FROM replaced"
+        for (text,) in db.execute(kept):
             self._uses.update(_numbers(_env(text)))
 
     def pack(self, definition: Definition) -> str:
@@ -55,6 +56,10 @@ class Shelf:
             name: self._long(numbers, read) for name, numbers in lists.items()
         }
         return definition
+
+    def keep(self, text: str) -> None:
+        """What was kept as `text` is kept once more."""
+        self._changed.update(_numbers(_env(text)))
 
     def let_go(self, text: str) -> None:
         """What was kept as `text` is kept no longer."""

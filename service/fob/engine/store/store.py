@@ -1,4 +1,4 @@
-"""The engine's memory: apps and tasks in SQLite, kept through kill -9 once a call returns.
+"""The engine's memory, in SQLite: what a call has kept outlives kill -9 once it returns.
 
 WAL. What is wanted (apps and their failures) is on the disk before a call returns, or once `sync`
 has returned. Tasks end with the machine, so what is written about them only has to outlive the
@@ -18,7 +18,9 @@ from typing import Any
 from fob.engine.definitions.definitions import Definition
 from fob.engine.refusals import Refusal
 from fob.engine.states import TaskState
+from fob.engine.store import underway
 from fob.engine.store.shelf import Shelf
+from fob.engine.store.underway import UnderWay
 from fob.timeline import seconds_since
 
 VERSIONS_KEPT = 25  # of each app, as Marathon's zk_max_versions
@@ -91,8 +93,9 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._durable = False
         self._be_durable(True)
-        self._db.executescript(_SCHEMA)
+        self._db.executescript(_SCHEMA + underway.SCHEMA)
         self._shelf = Shelf(self._db)
+        self.underway = UnderWay(self._db, self._shelf, self.together)
         # every commit is in this file, until a checkpoint has put it on the disk elsewhere
         self._log_fd = os.open(folder / "engine.db-wal", os.O_RDONLY)
         _sync_folder(folder)

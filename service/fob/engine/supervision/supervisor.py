@@ -16,7 +16,7 @@ from fob.engine.staging.environments import needs_of
 from fob.engine.staging.staging import Staging
 from fob.engine.states import ENDED, TaskState
 from fob.engine.store.store import AppRecord, Store, TaskRecord
-from fob.engine.supervision import recovery, rolling
+from fob.engine.supervision import recovery, resuming, rolling
 from fob.engine.supervision.activation import Activation
 from fob.engine.supervision.placement import Placements
 from fob.engine.supervision.recovery import Recovery
@@ -101,21 +101,21 @@ class Supervisor:
     # from the state folder, and back into it
 
     async def recover(self) -> None:
-        """Find what was wanted and what still runs of it; start what is missing.
-
-        A process is adopted, never started twice.
-        """
+        """Find what was wanted and what still runs of it; start what is missing, in the order of
+        the deployments that were under way. A process is adopted, never started twice."""
         for record in self._store.apps():
             self.enter(record)
+        resuming.resume(self.deployments, self._store, self.apps)
         self._doors.open(self._door_came_back)
         for task_record in self._store.tasks():
             self._recover_task(task_record)
         self.folders.keep_only([*self.apps, *(task.record.app_id for task in self._tasks.values())])
-        for app in self.apps.values():
-            self.folders.prune(app.id, app.tasks)
         for app in list(self.apps.values()):
+            self.folders.prune(app.id, app.tasks)
             self.reconcile(app)
             await asyncio.sleep(0)  # the API answers in between
+        for app_id in resuming.removed(self.deployments, self._tasks.values()):
+            self._gone(app_id, {})
         self._collect()
 
     async def stop(self) -> None:
@@ -226,6 +226,7 @@ class Supervisor:
             app.held = True
             self.deployments.fail(app.id)
         else:
+            self.deployments.has_failure(app.id)
             app.backoff.failed(app.definition, task.record.age_seconds)
 
     def _pass_on_door(self, app: App, task: Task) -> None:
@@ -295,4 +296,5 @@ class Supervisor:
         elif app is None or record.state is TaskState.KILLING:
             recovery.end_adopted(task)
         elif task.ready:
-            self._watching.adopted(task)
+            deployed = self.deployments.of(app.id) is not None and record.version == app.version
+            self._watching.adopted(task, deployed)

@@ -30,9 +30,12 @@ class Watching:
         elif task.definition["healthChecks"]:
             self._reports.health(task, alive=True)
 
-    def adopted(self, task: Task) -> None:
-        """It runs since an earlier engine."""
+    def adopted(self, task: Task, deployed: bool) -> None:
+        """It runs since an earlier engine; if it is `deployed`, somebody waits until it is ready,
+        and what the earlier engine knew of that is asked again."""
         self._health.begin(task)
+        if deployed and not activated(task.definition):
+            self._readiness.begin(task)
 
     def end(self, task: Task) -> None:
         """It runs no more, or is about to end."""

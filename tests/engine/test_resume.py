@@ -1,0 +1,324 @@
+"""Deployments that were under way when an engine ended: the next one goes on with them."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from serving import Heard, Pages, become, check
+
+import live
+
+FOREVER = "exec sleep 1000"
+Start = Callable[..., live.Engine]
+End = Callable[[live.Engine], object]
+
+whether_killed_or_stopped = pytest.mark.parametrize(
+    "end", [live.Engine.kill, live.Engine.stop], ids=["killed", "stopped"]
+)
+
+
+def app(id_: str, cmd: str = FOREVER, **more: Any) -> dict[str, Any]:
+    return {"id": id_, "cmd": cmd, "cpus": 0.01, "mem": 16, **more}
+
+
+def have(engine: live.Engine, group: dict[str, Any]) -> str:
+    """The deployment's id."""
+    answer = engine.ask("PUT", "/v2/groups", json=group)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["deploymentId"])
+
+
+def settle(engine: live.Engine) -> None:
+    live.until(lambda: not engine.get("/v2/deployments"), "the end of deployments")
+
+
+def under_way(engine: live.Engine) -> list[tuple[str, int]]:
+    """Ids of deployments, and the number of the step each is at."""
+    return [(each["id"], each["currentStep"]) for each in engine.get("/v2/deployments")]
+
+
+def ends(engine: live.Engine, deployment: str, change: Callable[[], object]) -> str:
+    """How a deployment ends once `change` has been made."""
+    with Heard(engine, "deployment_success", "deployment_failed") as heard:
+        change()
+        return str(heard.next(lambda event: event["id"] == deployment)["eventType"])
+
+
+def kept_in(home: Path) -> dict[str, int]:
+    """How many rows the store has of what it keeps for deployments."""
+    names = ("deployments", "replaced", "pieces")
+    db = sqlite3.connect(home / "engine" / "engine.db")
+    try:
+        return {name: db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}
+    finally:
+        db.close()
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Pages:
+    (tmp_path / "old").mkdir()
+    return Pages(tmp_path / "old")
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> Pages:
+    (tmp_path / "new").mkdir()
+    return Pages(tmp_path / "new", status=500)
+
+
+def chain(first: Pages) -> dict[str, Any]:
+    """Each app needs the one before it; the first is there once its pages are well."""
+    apps = [
+        app("first", first.cmd, healthChecks=[check()]),
+        app("second", dependencies=["first"]),
+        app("third", dependencies=["second"]),
+    ]
+    return {"id": "/g", "apps": apps}
+
+
+@whether_killed_or_stopped
+def test_later_steps_wait_for_earlier_ones(start_engine: Start, newer: Pages, end: End) -> None:
+    engine = start_engine()
+    deployment = have(engine, chain(newer))
+    newer.have_given(500)
+    end(engine)
+    again = start_engine()
+    newer.have_given(500)
+    (told,) = again.get("/v2/deployments")
+    assert (told["id"], told["currentStep"], told["totalSteps"]) == (deployment, 1, 3)
+    assert [action["app"] for action in told["currentActions"]] == ["/g/first"]
+    assert {task["appId"] for task in again.get("/v2/tasks")["tasks"]} == {"/g/first"}
+    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    names = ("first", "second", "third")
+    started = [again.running(f"/g/{name}")[0]["stagedAt"] for name in names]
+    assert started == sorted(started)
+
+
+def test_steps_that_are_done_are_not_made_again(start_engine: Start, newer: Pages) -> None:
+    engine = start_engine()
+    first = app("first", labels={"here": "already"})
+    second = app("second", newer.cmd, healthChecks=[check()], dependencies=["first"])
+    third = app("third", dependencies=["second"])
+    deployment = have(engine, {"id": "/g", "apps": [first, second, third]})
+    newer.have_given(500)
+    before = engine.running("/g/first")
+    engine.kill()
+    again = start_engine()
+    assert under_way(again) == [(deployment, 2)]
+    assert again.running("/g/first") == before
+    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    again.running("/g/third")
+
+
+@whether_killed_or_stopped
+def test_its_apps_are_locked_until_it_is_over(start_engine: Start, newer: Pages, end: End) -> None:
+    engine = start_engine()
+    deployment = have(engine, chain(newer))
+    end(engine)
+    again = start_engine()
+    refused = again.ask("PUT", "/v2/apps//g/third", json={"instances": 2})
+    assert (refused.status_code, refused.json()["deployments"]) == (409, [{"id": deployment}])
+    assert again.app("/g/third")["deployments"] == [{"id": deployment}]
+    assert again.ask("PUT", "/v2/apps//g/third?force=true", json={"instances": 2}).ok
+    again.running("/g/second")
+    again.running("/g/third", 2)
+
+
+def test_an_upgrade_goes_on_by_its_strategy(
+    start_engine: Start, pages: Pages, newer: Pages
+) -> None:
+    engine = start_engine()
+    strategy = {"minimumHealthCapacity": 1, "maximumOverCapacity": 0.5}
+    engine.run("/a", pages.cmd, instances=2, healthChecks=[check()], upgradeStrategy=strategy)
+    become(engine, 2, 0)
+    settle(engine)
+    before = {task["id"]: task["ports"] for task in engine.running("/a", 2)}
+    deployment = engine.ask("PUT", "/v2/apps//a", json={"cmd": newer.cmd}).json()["deploymentId"]
+    newer.have_given(500)
+    engine.kill()
+    again = start_engine()
+    newer.have_given(500, 2)
+    assert under_way(again) == [(deployment, 1)]
+    tasks = {task["id"]: task["ports"] for task in again.running("/a", 3)}
+    assert before.items() <= tasks.items()
+    for (port,) in before.values():
+        assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).status_code == 200
+    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    after = {task["id"] for task in again.running("/a", 2)}
+    assert after.isdisjoint(before)
+    assert len(after & tasks.keys()) == 1  # the new one that was there
+
+
+def test_a_stop_in_an_upgrade_brings_back_the_version_that_was_wanted(
+    start_engine: Start, pages: Pages, newer: Pages
+) -> None:
+    engine = start_engine()
+    engine.run("/a", pages.cmd, healthChecks=[check()])
+    become(engine, 1, 0)
+    settle(engine)
+    deployment = engine.ask("PUT", "/v2/apps//a", json={"cmd": newer.cmd}).json()["deploymentId"]
+    newer.have_given(500)
+    assert engine.stop() == 0
+    again = start_engine()
+    newer.have_given(500)
+    assert under_way(again) == [(deployment, 1)]
+    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    become(again, 1, 0)
+
+
+def test_new_tasks_are_asked_again_whether_they_are_ready(
+    start_engine: Start, pages: Pages, newer: Pages
+) -> None:
+    engine = start_engine()
+    engine.run("/a", pages.cmd)
+    (before,) = engine.running("/a")
+    settle(engine)
+    ready = {"path": "/ready", "intervalSeconds": 5, "timeoutSeconds": 4}
+    ports = [{"port": 0, "name": "http-api"}]
+    change = {"cmd": newer.cmd, "readinessChecks": [ready], "portDefinitions": ports}
+    deployment = engine.ask("PUT", "/v2/apps//a", json=change).json()["deploymentId"]
+    newer.have_given(500)
+    engine.kill()
+    again = start_engine()
+    newer.have_given(500)
+    assert under_way(again) == [(deployment, 1)]
+    assert before["id"] in {task["id"] for task in again.running("/a", 2)}
+    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    assert again.running("/a")[0]["id"] != before["id"]
+
+
+@whether_killed_or_stopped
+def test_it_can_be_rolled_back(start_engine: Start, newer: Pages, end: End) -> None:
+    engine = start_engine()
+    long = "x" * 20_000
+    gone = app("gone", env={"LONG": long})
+    have(engine, {"id": "/g", "apps": [app("kept", mem=17), gone], "dependencies": ["/x"]})
+    settle(engine)
+    stuck = app("stuck", newer.cmd, healthChecks=[check()])
+    groups = [{"id": "new", "apps": [stuck]}]
+    change = {"id": "/g", "apps": [app("kept", mem=18)], "groups": groups, "dependencies": []}
+    deployment = have(engine, change)
+    newer.have_given(500)
+    end(engine)
+    again = start_engine()
+    assert [id_ for id_, _ in under_way(again)] == [deployment]
+
+    def roll_back() -> None:
+        assert again.ask("DELETE", f"/v2/deployments/{deployment}").status_code == 200
+
+    assert ends(again, deployment, roll_back) == "deployment_failed"
+    settle(again)
+    group = again.get("/v2/groups//g")
+    assert {each["id"] for each in group["apps"]} == {"/g/gone", "/g/kept"}
+    assert (group["groups"], group["dependencies"]) == ([], ["/x"])
+    assert again.app("/g/kept")["mem"] == 17
+    assert again.app("/g/gone")["env"] == {"LONG": long}
+    again.running("/g/gone")
+
+
+def test_a_removal_goes_on_until_the_last_task_has_ended(start_engine: Start) -> None:
+    engine = start_engine()
+    deaf = "trap '' TERM; while true; do sleep 0.1; done"
+    engine.run("/a", deaf, taskKillGracePeriodSeconds=60)
+    engine.running("/a")
+    deployment = engine.ask("DELETE", "/v2/apps//a").json()["deploymentId"]
+    assert under_way(engine) == [(deployment, 1)]
+    engine.kill()
+    again = start_engine()
+    settle(again)
+    live.until(lambda: not list((again.home / "engine" / "tasks").iterdir()), "its folder's end")
+    assert kept_in(again.home)["deployments"] == 0
+
+
+def test_a_removal_whose_tasks_ended_meanwhile_is_over(start_engine: Start, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    waits = f"trap 'while [ ! -e {go} ]; do sleep 0.05; done; exit' TERM"
+    engine = start_engine()
+    engine.run("/a", f"{waits}; while true; do sleep 0.05; done", taskKillGracePeriodSeconds=60)
+    engine.running("/a")
+    engine.ask("DELETE", "/v2/apps//a")
+    engine.kill()
+    go.touch()
+    live.until(lambda: not live.processes_of(engine.home), "the end of its task")
+    assert under_way(start_engine()) == []
+
+
+def test_nothing_is_kept_of_a_deployment_that_is_over(engine: live.Engine) -> None:
+    none = {"deployments": 0, "replaced": 0, "pieces": 0}
+    assert kept_in(engine.home) == none
+    have(engine, {"id": "/g", "apps": [app("a", env={"LONG": "x" * 20_000}), app("b")]})
+    have_again = {"id": "/g", "apps": [app("b", mem=17)]}
+    settle(engine)
+    have(engine, have_again)
+    settle(engine)
+    assert kept_in(engine.home) == none
+    have(engine, {"id": "/g", "apps": [app("b", cpus=10_000)]})
+    assert kept_in(engine.home)["deployments"] == 1
+    assert engine.ask("PUT", "/v2/apps//g/b?force=true", json={"cpus": 0.01}).ok
+    settle(engine)
+    assert kept_in(engine.home) == none
+
+
+# one new app
+
+
+@whether_killed_or_stopped
+def test_the_creation_of_an_app_goes_on_and_was_not_kept(start_engine: Start, end: End) -> None:
+    engine = start_engine()
+    created = engine.run("/a", FOREVER, cpus=10_000)["deployments"][0]["id"]
+    assert kept_in(engine.home)["deployments"] == 0
+    end(engine)
+    again = start_engine()
+    assert under_way(again) == [(created, 1)]
+    assert again.ask("DELETE", f"/v2/deployments/{created}").status_code == 200
+    settle(again)
+    assert again.get("/v2/apps")["apps"] == []
+
+
+@whether_killed_or_stopped
+def test_an_app_that_has_run_is_not_deployed_again(start_engine: Start, end: End) -> None:
+    engine = start_engine()
+    created = engine.run("/a", FOREVER)["deployments"][0]["id"]
+    engine.running("/a")
+    settle(engine)
+    end(engine)
+    again = start_engine()
+    with Heard(again) as heard:
+        again.running("/a")
+        again.ask("DELETE", "/v2/apps//a")
+        told = heard.next(lambda event: event["eventType"] == "deployment_info")
+    assert told["plan"]["id"] != created
+
+
+MARKS = """
+import os, sys, time
+if not os.path.exists(sys.argv[1]):
+    sys.exit(1)
+os.write(int(os.environ["FOB_NOTIFY_FD"]), b"1 2016-04-02T02:41:44.123Z listening\\n")
+time.sleep(1000)
+"""
+
+
+def test_a_creation_that_has_failed_before_goes_on(start_engine: Start, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    starts = {"cmd": f'exec python3 -c "$MARKS" {go}', "env": {"MARKS": MARKS}}
+    activated = starts | {"labels": {"FOB_ACTIVATION": "always"}, "backoffSeconds": 0.1}
+    engine = start_engine()
+    created = engine.run("/a", **activated)["deployments"][0]["id"]
+    live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
+    engine.kill()
+    again = start_engine()
+    assert under_way(again) == [(created, 1)]
+    assert ends(again, created, go.touch) == "deployment_success"
+    assert kept_in(again.home)["deployments"] == 0
+
+
+def test_an_app_that_crashes_later_is_not_deployed_again(start_engine: Start) -> None:
+    engine = start_engine()
+    engine.run("/a", "sleep 0.1; exit 1", backoffSeconds=60)
+    live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
+    engine.kill()
+    assert under_way(start_engine()) == []
