@@ -1,6 +1,8 @@
 """Health checks of containers, on a real Docker engine."""
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import containers
 import pytest
@@ -17,14 +19,29 @@ BRIDGE = {"network": "BRIDGE", "portMappings": [{"containerPort": 8080, "hostPor
 
 
 @pytest.fixture
-def engine(docker: docker_engine.Engine, start_engine: Start) -> Iterator[live.Engine]:
-    for start in containers.starting(docker, start_engine):
-        yield start()
+def start(docker: docker_engine.Engine, start_engine: Start) -> Iterator[Start]:
+    yield from containers.starting(docker, start_engine)
 
 
-def command(value: str) -> dict[str, object]:
+@pytest.fixture
+def engine(start: Start) -> live.Engine:
+    return start()
+
+
+def command(value: str, **more: object) -> dict[str, object]:
     told = {"protocol": "COMMAND", "command": {"value": value}, "delaySeconds": 0}
-    return check(**told, gracePeriodSeconds=0, maxConsecutiveFailures=0)
+    return check(**told, gracePeriodSeconds=0, maxConsecutiveFailures=0, **more)
+
+
+def working_at(words: str) -> list[str]:
+    """The processes, in containers or not, whose command line begins with these words."""
+    wanted = words.encode().replace(b" ", b"\0")
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().startswith(wanted):
+                found.append(path.parent.name)
+    return found
 
 
 def test_a_command_is_run_in_the_container(engine: live.Engine) -> None:
@@ -44,3 +61,32 @@ def test_a_check_may_name_the_port_inside(engine: live.Engine) -> None:
     inside = {"protocol": "MESOS_HTTP", "port": 8080, "delaySeconds": 0, "intervalSeconds": 1}
     post(engine, served("/a", "8080", docker=BRIDGE, healthChecks=[inside]))
     become(engine, 1, 0)
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started(engine: live.Engine) -> None:
+    """In an image that has no `timeout`."""
+    hangs = command("sleep 98761 & sleep 98762", timeoutSeconds=1, intervalSeconds=600)
+    post(engine, app("/a", SLEEPS, healthChecks=[hangs]))
+    become(engine, 0, 1)
+    (found,) = engine.app("/a")["tasks"][0]["healthCheckResults"]
+    assert found["lastFailureCause"] == "no answer within 1 seconds"
+    live.until(lambda: not working_at("sleep 9876"), "the end of the command")
+
+
+def test_a_command_ends_with_the_engine(start: Start) -> None:
+    engine = start()
+    hangs = command("sleep 98763", timeoutSeconds=500, intervalSeconds=600)
+    post(engine, app("/a", SLEEPS, healthChecks=[hangs]))
+    live.until(lambda: working_at("sleep 98763"), "the check")
+    engine.kill()
+    live.until(lambda: not working_at("sleep 98763"), "the end of the command")
+    start()
+
+
+def test_nothing_of_a_check_stays_in_the_container(
+    engine: live.Engine, docker: docker_engine.Engine
+) -> None:
+    post(engine, app("/a", SLEEPS, healthChecks=[command("true", intervalSeconds=600)]))
+    become(engine, 1, 0)
+    (name,) = docker.containers()
+    live.until(lambda: len(docker.docker("top", name, "-o", "pid").split()) == 2, "its own process")

@@ -52,7 +52,7 @@ class Output:
         with client.get(url, params=asked, stream=True, timeout=(5, None)) as answer:
             if answer.status_code != 200:
                 raise DockerRefused(answer.status_code, answer.text)
-            for stream, line in _frames(answer.raw):
+            for stream, line in frames(answer.raw):
                 time, _, text = line.partition(b" ")
                 if time > before:
                     self._copy(stream, time, text)
@@ -63,7 +63,8 @@ class Output:
             os.pwrite(self._fds["copied"], time, 0)
 
 
-def _frames(raw: _Stream) -> Iterator[tuple[int, bytes]]:
+def frames(raw: _Stream) -> Iterator[tuple[int, bytes]]:
+    """What Docker multiplexes: numbers of streams, and what came by them."""
     while len(header := raw.read(_HEADER_BYTES)) == _HEADER_BYTES:
         yield header[0], raw.read(int.from_bytes(header[4:], "big"))
 
