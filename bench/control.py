@@ -27,7 +27,8 @@ def grow(
     registrations, and METAS times as many metas) and idle CPU.
 
     "registration" has milliseconds of every POST; "<size>/..." what was measured with so many
-    alive: memory (MB of each, after a call), meta, list and gen (ms), idle cpu (% of a core).
+    alive: memory (MB of each, after a call), meta, list, apps (the engine's list), gen (ms), idle
+    cpu (% of a core).
     """
     _warm_up(running)
     ids: list[str] = []
@@ -80,6 +81,7 @@ def _latencies(running: Service, ids: list[str], probes: int) -> Samples:
     return {
         "meta": [timed(running.ask, "GET", f"/api/meta/{id_}") for id_ in chosen],
         "list": [timed(running.ask, "GET", "/api/functions") for _ in range(probes)],
+        "apps": [timed(running.apps) for _ in range(probes)],
         "gen": gens,
     }
 

@@ -158,6 +158,7 @@ def growth(results: Results) -> str:
         "memory": "PSS each, MB",
         "meta": "meta, ms",
         "list": "list, ms",
+        "apps": "/v2/apps, ms",
         "gen": "gen, ms",
         "idle cpu": "idle CPU, % of a core",
     }

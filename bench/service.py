@@ -1,6 +1,7 @@
 """fob under test: the service on an empty state folder, and one connection to it."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -48,6 +49,15 @@ class Service:
         """A first answer from the function, on a connection of its own, where meta says it is."""
         with contextlib.closing(Connection(*self.meta(id_))) as function:
             return function.ask("GET", "/")
+
+    def apps(self) -> int:
+        """How many apps the engine lists with their tasks, asked as a dispatcher asks it."""
+        engine = json.loads(Path(self.home, "engine", "engine.json").read_text())
+        connection = http.client.HTTPConnection(engine["url"].removeprefix("http://"))
+        with contextlib.closing(connection):
+            token = {"Authorization": f"token={engine['token']}"}
+            connection.request("GET", "/v2/apps?embed=apps.tasks&omit=long", headers=token)
+            return len(json.loads(connection.getresponse().read())["apps"])
 
     def remove(self, id_: str) -> None:
         self.ask("DELETE", f"/api/functions/{id_}")

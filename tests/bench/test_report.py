@@ -131,7 +131,7 @@ def test_tails_are_left_out_where_samples_do_not_carry_them() -> None:
 def test_growth_is_told_by_size() -> None:
     measured = {f"{n}/{what}": 2.5 for n in (10, 1000) for what in ("memory", "meta", "idle cpu")}
     table = report.growth({"scale": result("scale", measured)})
-    assert row(table, "1,000") == ["1,000", "2.5", "2.5", "", "", "2.5"]
+    assert row(table, "1,000") == ["1,000", "2.5", "2.5", "", "", "", "2.5"]
 
 
 def test_a_page_is_filled_between_its_marks_and_nowhere_else() -> None:
