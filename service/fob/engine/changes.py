@@ -53,7 +53,7 @@ class Changes:
     # apps
 
     def create(self, definition: Definition, force: bool = False) -> Deployment:
-        """A new app, which is sure to stay once `kept` says so: it starts in the meantime.
+        """A new app, which is sure to stay, and starts, once `kept` says so.
 
         Raises `Refusal` 409 when its id is taken, 507 when it cannot be kept.
         """
@@ -62,14 +62,16 @@ class Changes:
         return self._deploy({definition["id"]: definition}, force, durable=False)
 
     async def kept(self, deployment: Deployment) -> None:
-        """Wait until what was created is on the disk; raises `Refusal` 507 when the disk fails,
-        and then it is created no more."""
+        """Wait until what was created is on the disk, and start it when whoever wants it has been
+        answered; raises `Refusal` 507 when the disk fails, and then it is created no more."""
         try:
             await asyncio.to_thread(self._store.sync)
         except Refusal:
             for app_id in self._apps.keys() & deployment.after.apps.keys():
                 self.remove(self._apps[app_id], force=True)
             raise
+        if self._deployments.announced(deployment):
+            self._deployments.start(deployment)
 
     def put(self, definitions: Iterable[Definition], force: bool) -> Deployment:
         """Have these apps, new or changed, in one deployment. Tasks of those that were there are
@@ -177,12 +179,16 @@ class Changes:
         durable: bool = True,
     ) -> Deployment:
         """Have these apps and groups as they are given; None: not at all. Told is `group_id`, else
-        the group that the apps are in. If not `durable`, the disk has them once it is synced."""
+        the group that the apps are in. If not `durable`, the disk has them once it is synced, and
+        it is to be started after that."""
         deployment = self._prepared(apps, made, restarted)
         self._deployments.check_unlocked(apps, force)
         self._keep(deployment, durable)
         self._enter(deployment)
-        self._deployments.start(deployment)
+        if durable:
+            self._deployments.start(deployment)
+        else:
+            self._deployments.announce(deployment)
         above = {groups.parent(app_id) for app_id in apps}
         told = group_id or (above.pop() if len(above) == 1 else "/")
         self._tell_group("group_change_success", told, deployment.version)

@@ -56,13 +56,23 @@ class Deployments:
         before that."""
         self._keeping.begin(deployment, self._holding(deployment.app_ids))
 
+    def announce(self, deployment: Deployment) -> None:
+        """It holds its apps from now, and is started later."""
+        deployment.later = set(deployment.app_ids)
+        self._enter(deployment)
+
+    def announced(self, deployment: Deployment) -> bool:
+        """Whether it is still to be started: somebody may have overruled it."""
+        return self._all.get(deployment.id) is deployment
+
     def start(self, deployment: Deployment) -> None:
         """Begin the first step; those that held one of its apps before have failed."""
         others = self._holding(deployment.app_ids)
         self._enter(deployment)
         going_on = deployment.advance()
         for other in others:
-            self.cancel(other)
+            if other is not deployment:
+                self.cancel(other)
         if going_on:
             self._begin_step(deployment)
         else:
