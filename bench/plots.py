@@ -55,7 +55,12 @@ def latency(axes: Axes, result: Result) -> None:
 
 def starts(axes: Axes, result: Result) -> None:
     """The share of starts that took no longer."""
-    for name in ("launcher", "start", "start, installed dependency"):
+    for name in (
+        "launcher",
+        "start",
+        "start, called through the service",
+        "start, installed dependency",
+    ):
         ordered = sorted(_samples(result, name))
         shares = [rank / len(ordered) for rank in range(1, len(ordered) + 1)]
         axes.step(ordered, shares, where="post", label=f"{name}, n={len(ordered)}")

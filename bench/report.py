@@ -142,7 +142,12 @@ def starts(results: Results) -> str:
         return "Not measured yet."
     values = results["alone"]["values"]
     lines = ["| ms | n | median | p95 | p99 |", "|---|---:|---:|---:|---:|"]
-    for name in ("start", "start, installed dependency", "launcher"):
+    for name in (
+        "start",
+        "start, called through the service",
+        "start, installed dependency",
+        "launcher",
+    ):
         value = values[name]
         cells = [interval(value[q]) if value[q] else "" for q in ("median", "p95", "p99")]
         lines.append(f"| {name} | {value['n']} | {' | '.join(cells)} |")

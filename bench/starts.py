@@ -11,7 +11,7 @@ from bench.servers import NotStarted, running
 from bench.service import HELLO, PACKAGE, Service
 
 NEEDING = f'# /// script\n# dependencies = ["{PACKAGE}==1.0"]\n# ///\n'.encode() + HELLO
-NEEDING_EVERY = 4
+OTHERWISE_EVERY = 4
 PAUSE_SECONDS = 0.025  # between starts: functions come one at a time here, not in a burst
 
 Say = Callable[[str], None]
@@ -19,33 +19,38 @@ LeaveOut = Callable[[str, object], None]  # whom, and why
 
 
 def of_functions(fob: Service, count: int) -> dict[str, list[float]]:
-    """Milliseconds from POST /api/gen to the first answer; each NEEDING_EVERY-th time also with a
-    dependency that is installed already."""
+    """Milliseconds from POST /api/gen to the first answer; each OTHERWISE_EVERY-th also to that of
+    a call by way of the service, and with a dependency that is installed already."""
     kept = fob.gen(NEEDING)  # installs it, and keeps it
     fob.meta(kept)
     of_function(fob, HELLO)
-    plain, needing = [], []
+    plain, routed, needing = [], [], []
     for number in range(count):
         mark = f"\n# {number}\n".encode()
         plain.append(of_function(fob, HELLO + mark))
-        if number % NEEDING_EVERY == 0:
+        if number % OTHERWISE_EVERY == 0:
+            routed.append(_of_function(fob, HELLO + mark, fob.route)[0])
             needing.append(of_function(fob, NEEDING + mark))
     fob.remove(kept)
-    return {"start": plain, "start, installed dependency": needing}
+    return {
+        "start": plain,
+        "start, called through the service": routed,
+        "start, installed dependency": needing,
+    }
 
 
 def of_function(fob: Service, source: bytes) -> float:
     """POST, meta?wait for where it is, a new connection there, one answer: in milliseconds."""
-    taken, _ = _of_function(fob, source)
+    taken, _ = _of_function(fob, source, fob.call)
     return taken
 
 
-def _of_function(fob: Service, source: bytes) -> tuple[float, float]:
-    """The same, and the memory (MB) of all functions after it."""
+def _of_function(fob: Service, source: bytes, call: Callable[[str], bytes]) -> tuple[float, float]:
+    """The same with a `call` of the id, and the memory (MB) of all functions after it."""
     time.sleep(PAUSE_SECONDS)
     started_ns = time.monotonic_ns()
     id_ = fob.gen(source)
-    fob.call(id_)
+    call(id_)
     taken_ms = (time.monotonic_ns() - started_ns) / 1e6
     memory = _pss_mb(fob.functions())
     fob.remove(id_)
@@ -72,7 +77,7 @@ def of_peers(
     for number in range(rounds):
         draw.shuffle(order)
         for peer in list(order):
-            keep(DIRECT, *_of_function(fob, HELLO))
+            keep(DIRECT, *_of_function(fob, HELLO, fob.call))
             try:
                 with running(peer, peers[peer]) as server:
                     keep(peer.name, server.started_ms, _pss_mb(server.pids()))

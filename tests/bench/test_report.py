@@ -123,7 +123,12 @@ def test_a_noisy_run_is_called_noisy_and_what_is_left_out_is_named() -> None:
 
 
 def test_tails_are_left_out_where_samples_do_not_carry_them() -> None:
-    names = ("start", "start, installed dependency", "launcher")
+    names = (
+        "start",
+        "start, called through the service",
+        "start, installed dependency",
+        "launcher",
+    )
     table = report.starts({"alone": result("alone", dict.fromkeys(names, 5.0))})
     assert row(table, "launcher") == ["launcher", "8", "5 (4.99 to 5.02)", "", ""]
 
