@@ -67,3 +67,25 @@ def test_an_app_that_the_disk_does_not_take_is_no_more(changes: Changes, store: 
     assert caught.value.status == 507
     assert changes.tree().apps == {}
     assert store.apps() == []
+
+
+class Killed:
+    """As much of a task as is asked to stop."""
+
+    def __init__(self, app_id: str) -> None:
+        self.record = self
+        self.app_id = app_id
+        self.killed = False
+
+    def kill(self, reason: str) -> None:
+        self.killed = True
+
+
+def test_no_task_is_killed_when_its_app_cannot_be_scaled(changes: Changes, store: Store) -> None:
+    changes._enter(changes._prepared({"/a": DEFINITION}, {}))
+    store.put_app(DEFINITION, "2016-04-02T02:41:44.123Z")
+    task = Killed("/a")
+    store._db.execute("PRAGMA query_only = 1")  # as a full disk
+    with pytest.raises(Refusal) as caught:
+        changes.kill([task], scale=True, force=False)  # type: ignore[list-item]
+    assert (caught.value.status, task.killed) == (507, False)

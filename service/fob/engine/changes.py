@@ -95,10 +95,10 @@ class Changes:
                 number = sum(task.record.app_id == app_id for task in tasks)
                 left = max(0, app.instances - number)
                 fewer[app_id] = app.definition | {"instances": left}
-        self._deployments.check_unlocked(fewer, force)
+        deployment = self._deploy(fewer, force) if fewer else None
         for task in tasks:
             task.kill("killed on request")
-        return self._deploy(fewer, force=True) if fewer else None
+        return deployment
 
     def versions(self, app: App) -> list[str]:
         """Its versions, newest first."""
