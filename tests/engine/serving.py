@@ -1,6 +1,7 @@
 """Small servers for apps whose health is checked: what they answer can be changed from outside."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,17 @@ def become(engine: live.Engine, healthy: int, unhealthy: int, app_id: str = "/a"
 
 
 class Heard:
-    """The events of an engine from now on, until it is closed."""
+    """The events of an engine from now on, or those after an id, until it is closed."""
 
-    def __init__(self, engine: live.Engine, *types: str) -> None:
+    def __init__(self, engine: live.Engine, *types: str, after: str = "") -> None:
         self._answer = requests.get(
             f"{engine.url}/v2/events",
             params=[("event_type", each) for each in types],
-            headers={"Authorization": f"token={engine.token}", "Accept": "text/event-stream"},
+            headers={
+                "Authorization": f"token={engine.token}",
+                "Accept": "text/event-stream",
+                "Last-Event-ID": after,
+            },
             stream=True,
             timeout=live.PATIENCE_SECONDS,
         )
@@ -104,7 +109,9 @@ class Heard:
 
     def next(self, wanted: Callable[[Any], bool] = lambda event: True) -> Any:
         """The next event that is wanted."""
-        for line in self._lines:
+        deadline = time.monotonic() + live.PATIENCE_SECONDS
+        for line in self._lines:  # every 15 s an empty one, at the latest
+            assert time.monotonic() < deadline, "the event did not come"
             if line.startswith(b"data: ") and wanted(event := json.loads(line[6:])):
                 return event
         raise AssertionError("the stream has ended")

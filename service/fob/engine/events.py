@@ -95,10 +95,11 @@ class Stream:
 
 
 class Events:
-    """Everyone who publishes has one of these; every reader has a `Stream` of it."""
+    """Everyone who publishes has one of these; every reader has a `Stream` of it. Events have the
+    ids from `first` on."""
 
-    def __init__(self) -> None:
-        self._ids = itertools.count(1)
+    def __init__(self, first: int = 1) -> None:
+        self._ids = itertools.count(first)
         self._recent: deque[Event] = deque(maxlen=KEPT)
         self._streams: set[Stream] = set()
 

@@ -10,6 +10,7 @@ import resource
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +111,8 @@ class _Engine:
         tasks.mkdir(exist_ok=True)
         self._folders = TaskFolders(tasks, folder / "spare")
         self._store = Store(folder)
-        self._events = Events()
+        # above all ids that an engine before this one can have given
+        self._events = Events(first=time.time_ns() // 1000)
         resources = Resources(promised_cpus(settings.cpus), promised_mem(settings.mem))
         self._docker = DockerHost(settings.docker_host)
         policy = Policy(settings.docker_allow, self._docker)
