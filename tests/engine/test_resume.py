@@ -1,5 +1,6 @@
 """Deployments that were under way when an engine ended: the next one goes on with them."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -322,3 +323,41 @@ def test_an_app_that_crashes_later_is_not_deployed_again(start_engine: Start) ->
     live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
     engine.kill()
     assert under_way(start_engine()) == []
+
+
+def test_an_app_that_failed_for_good_holds_up_no_deployment(start_engine: Start) -> None:
+    """The engine was killed after it had noted the failure, and before the deployment's end."""
+    engine = start_engine()
+    engine.run("/a", "exit 3", labels={"FOB_ACTIVATION": "always"})
+    live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
+    settle(engine)
+    version = engine.app("/a")["version"]
+    engine.kill()
+    plan = {"version": version, "steps": [[{"action": "StartApplication", "app": "/a"}]]}
+    plan |= {"after": ["/a"], "groups_before": {}, "groups_after": {}}
+    db = sqlite3.connect(engine.home / "engine" / "engine.db")
+    with db:
+        row = ("d", 0, json.dumps(plan))
+        db.execute("INSERT INTO deployments (id, step, plan) VALUES (?, ?, ?)", row)
+    db.close()
+    settle(start_engine())
+
+
+def test_a_reader_that_comes_back_hears_what_the_next_engine_has_done(start_engine: Start) -> None:
+    engine = start_engine()
+    engine.run("/a", FOREVER)
+    engine.running("/a")
+    last = last_event(engine)
+    engine.stop()
+    again = start_engine()
+    (task,) = again.running("/a")
+    with Heard(again, "status_update_event", after=last) as heard:
+        told = heard.next(lambda event: event["taskStatus"] == "TASK_RUNNING")
+    assert told["taskId"] == task["id"]
+
+
+def last_event(engine: live.Engine) -> str:
+    """The id of the newest event: that of our own coming."""
+    headers = {"Accept": "text/event-stream"}
+    with engine.ask("GET", "/v2/events", headers=headers, stream=True) as stream:
+        return next(line for line in stream.iter_lines() if line.startswith(b"id: "))[4:].decode()

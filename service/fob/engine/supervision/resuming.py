@@ -21,6 +21,9 @@ def resume(deployments: Deployments, store: Store, apps: Mapping[str, App]) -> N
     for app in _not_all_have_run(store, apps.values()):
         if deployments.of(app.id) is None and len(store.versions(app.id)) == 1:
             deployments.resume(creation(app.definition))
+    for app in apps.values():
+        if app.held:  # and the engine was killed before it could end the deployment
+            deployments.fail(app.id)
 
 
 def removed(deployments: Deployments, living: Iterable[Task]) -> list[str]:
