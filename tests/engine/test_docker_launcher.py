@@ -318,3 +318,15 @@ def test_the_engines_api_answers_while_docker_does_not(
         docker.send(signal.SIGCONT)
     for number in range(3):
         engine.running(f"/b{number}")
+
+
+def test_a_container_that_died_with_docker_is_removed_though_it_was_told_to_stop(
+    engine: live.Engine, docker: docker_engine.Engine
+) -> None:
+    post(engine, app("/a", HEEDS_SIGTERM, taskKillGracePeriodSeconds=60))
+    engine.running("/a")
+    docker.end()
+    engine.ask("DELETE", "/v2/apps/a?force=true")
+    docker.start_again()
+    live.until(lambda: not engine.get("/v2/deployments"), "the end of the task")
+    assert docker.containers() == []

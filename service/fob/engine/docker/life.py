@@ -1,10 +1,12 @@
 """The life of one container: made, started, followed, buried; in a thread of its own."""
 
+import contextlib
 import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +134,8 @@ class Life:
 
     def _until_it_ends(self, client: "APIClient") -> Exit:
         if self._asked:
-            self._send(client, self._asked)
+            with _unless(HTTPStatus.CONFLICT):  # it has ended meanwhile
+                self._send(client, self._asked)
         self._output.follow(client, self._name)
         client.wait(self._name, timeout=None)
         state = client.inspect_container(self._name)
@@ -151,13 +154,20 @@ class Life:
         client.kill(self._name, name)
 
     def _bury(self, client: "APIClient") -> None:
-        from docker.errors import APIError
-
-        try:
+        with _unless(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):  # it is gone, or is being removed
             client.remove_container(self._name, v=True, force=True)
-        except APIError as error:
-            if error.status_code not in (404, 409):  # it is gone, or is being removed
-                raise
+
+
+@contextlib.contextmanager
+def _unless(*statuses: int) -> Iterator[None]:
+    """What Docker refuses with one of these is all right."""
+    from docker.errors import APIError
+
+    try:
+        yield
+    except APIError as error:
+        if error.status_code not in statuses:
+            raise
 
 
 def _exit(state: dict[str, Any]) -> Exit:

@@ -32,9 +32,14 @@ class Output:
         self._fds: dict[str, int] = {}
 
     def open(self) -> None:
-        for name in (*_STREAMS.values(), "marks"):
-            self._fds[name] = os.open(self._folder.pipe(name), os.O_RDWR)
-        self._fds["copied"] = os.open(self._folder.path / "copied", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            for name in (*_STREAMS.values(), "marks"):
+                self._fds[name] = os.open(self._folder.pipe(name), os.O_RDWR)
+            copied = self._folder.path / "copied"
+            self._fds["copied"] = os.open(copied, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
         for fd in self._fds.values():
