@@ -73,6 +73,7 @@ class DockerHost:
         happens within."""
         try:
             import docker
+            from docker.errors import DockerException, StreamParseError
             from requests import RequestException
             from urllib3.exceptions import HTTPError
         except ImportError as error:
@@ -82,7 +83,7 @@ class DockerHost:
                 yield client
         except docker.errors.APIError as error:
             raise DockerRefused(error.status_code or 0, _words(error)) from error
-        except (docker.errors.DockerException, RequestException, HTTPError, OSError) as error:
+        except (OSError, HTTPError, RequestException, DockerException, StreamParseError) as error:
             self._there = False
             raise DockerGone(_cause(error)) from error
 
