@@ -248,3 +248,16 @@ def test_scale_and_wipe_are_not_for_each_other(engine: live.Engine) -> None:
     answer = engine.ask("DELETE", "/v2/apps//a/tasks?scale=true&wipe=true")
     assert answer.status_code == 400
     assert answer.json() == {"message": "You cannot use scale and wipe at the same time."}
+
+
+def test_an_app_created_in_place_of_one_that_stops_ends_its_removal(engine: live.Engine) -> None:
+    deaf = "trap '' TERM; while true; do sleep 0.1; done"
+    engine.run("/a", deaf, taskKillGracePeriodSeconds=1)
+    engine.running("/a")
+    done(engine)
+    removal = engine.ask("DELETE", "/v2/apps//a").json()["deploymentId"]
+    answer = engine.ask("POST", "/v2/apps?force=true", json=app("/a"))
+    assert answer.status_code == 201, answer.text
+    assert removal not in [each["id"] for each in engine.get("/v2/deployments")]
+    engine.running("/a")
+    done(engine)

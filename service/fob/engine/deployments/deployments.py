@@ -57,9 +57,10 @@ class Deployments:
         self._keeping.begin(deployment, self._holding(deployment.app_ids))
 
     def announce(self, deployment: Deployment) -> None:
-        """It holds its apps from now, and is started later."""
+        """It holds its apps from now, and is started later; those that held one of its apps before
+        have failed."""
         deployment.later = set(deployment.app_ids)
-        self._enter(deployment)
+        self._overrule_others(deployment)
 
     def announced(self, deployment: Deployment) -> bool:
         """Whether it is still to be started: somebody may have overruled it."""
@@ -67,12 +68,8 @@ class Deployments:
 
     def start(self, deployment: Deployment) -> None:
         """Begin the first step; those that held one of its apps before have failed."""
-        others = self._holding(deployment.app_ids)
-        self._enter(deployment)
         going_on = deployment.advance()
-        for other in others:
-            if other is not deployment:
-                self.cancel(other)
+        self._overrule_others(deployment)
         if going_on:
             self._begin_step(deployment)
         else:
@@ -125,6 +122,13 @@ class Deployments:
         """Those under way that touch one of the apps, each once."""
         found = [self._of[app_id] for app_id in app_ids if app_id in self._of]
         return {deployment.id: deployment for deployment in found}.values()
+
+    def _overrule_others(self, deployment: Deployment) -> None:
+        others = self._holding(deployment.app_ids)
+        self._enter(deployment)
+        for other in others:
+            if other is not deployment:
+                self.cancel(other)
 
     def _enter(self, deployment: Deployment) -> None:
         deployment.readiness = self._readiness
