@@ -56,7 +56,10 @@ def _stat(pid: int) -> list[str]:
 
 def pss_bytes(pid: int) -> int:
     """The process's own memory, and its share of what it has in common with others."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since it was found
+        return 0
     return 1024 * sum(int(kib) for kib in re.findall(r"^Pss: +(\d+) kB$", rollup, re.MULTILINE))
 
 
