@@ -184,6 +184,11 @@ class Dispatcher(Server):
         return int(json.loads((self.home / "engine" / "engine.json").read_text())["pid"])
 
 
+def waiting_in(folder: Path) -> int:
+    """How many processes work in this very folder: what the engine keeps for itself."""
+    return sum(f": {folder} " in told for told in processes_of(folder))
+
+
 def processes_of(folder: Path) -> list[str]:
     """Every process on the machine that works in `folder` or was started for it."""
     found = []

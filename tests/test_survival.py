@@ -118,7 +118,7 @@ def test_two_hundred_functions_leave_nothing_behind(
     dispatcher.ask("GET", f"/api/call/{warm}")
     tasks = dispatcher.home / "engine" / "tasks"
     kept = {"process": 0, "zygote": 3}[launcher]  # the zygote and its spares
-    live.until(lambda: waiting_in(dispatcher.home / "engine") == kept, "the spares")
+    live.until(lambda: live.waiting_in(dispatcher.home / "engine") == kept, "the spares")
     store_before = files_below(dispatcher.home)
     before = open_by(dispatcher)
     ports = []
@@ -145,11 +145,6 @@ def open_by(dispatcher: live.Dispatcher) -> int:
     """File descriptors of dispatcher and engine together."""
     pids = (dispatcher.process.pid, dispatcher.engine_pid)
     return sum(live.descriptors_of(pid) for pid in pids)
-
-
-def waiting_in(folder: Path) -> int:
-    """How many processes work in this very folder: what the engine keeps for itself."""
-    return sum(f": {folder} " in told for told in live.processes_of(folder))
 
 
 def runners_of(home: Path) -> list[str]:

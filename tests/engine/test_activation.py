@@ -483,6 +483,8 @@ def test_hundreds_at_rest_are_their_sockets_and_leave_nothing(
     dispatcher: live.Dispatcher,
 ) -> None:
     Function(dispatcher, WHO).until_at_rest()
+    # the first to start has the zygote started, whose spares come when they are ready
+    live.until(lambda: live.waiting_in(dispatcher.home / "engine") == 3, "zygote and spares")
     before = live.descriptors_of(dispatcher.engine_pid)
     ids = [dispatcher.gen(WHO, "?activation=on-demand&keep_alive=0.1") for _ in range(200)]
     tasks = dispatcher.home / "engine" / "tasks"
