@@ -407,6 +407,20 @@ def test_a_child_forked_at_import_does_not_serve(serve: Start) -> None:
     assert runner.call().result == 0
 
 
+def test_a_forked_child_has_a_main_thread_that_ends_well(serve: Start) -> None:
+    """What a fork makes of a thread that is none of `threading`'s cannot be waited for."""
+    snippet = """
+import multiprocessing, threading
+def f():
+    threading.current_thread()  # as logging asks
+    child = multiprocessing.get_context("fork").Process(target=print)
+    child.start()
+    child.join()
+    return child.exitcode
+"""
+    assert serve(snippet).call().result == 0
+
+
 def test_a_forked_child_holds_neither_port_nor_connections_nor_signals(serve: Start) -> None:
     snippet = """
 import os, time
