@@ -12,7 +12,6 @@ from fob.engine.machine.files import (
     PARTS,
     REFILL_SECONDS,
     SPARES,
-    Pipes,
     TaskFolder,
     TaskFolders,
     Timeline,
@@ -54,45 +53,6 @@ def test_cleaning_keeps_what_was_printed(folder: TaskFolder) -> None:
     assert not folder.pipe("stdout").parent.exists()
     folder.remove()
     assert not folder.path.exists()
-
-
-def test_what_is_written_to_the_pipes_arrives_in_the_files(folder: TaskFolder) -> None:
-    marks: list[timeline.Mark] = []
-
-    async def run() -> None:
-        pipes = Pipes(folder, marks.append)
-        pipes.open()
-        ends = {name: pipes.task_end(name) for name in ("stdout", "stderr", "marks")}
-        os.write(ends["stdout"], b"out\n")
-        os.write(ends["stderr"], b"err\n")
-        line = timeline.now("listening").line().encode()
-        os.write(ends["marks"], line[:10])
-        await asyncio.sleep(0)
-        os.write(ends["marks"], line[10:] + b"nonsense\n")
-        for fd in ends.values():
-            os.close(fd)
-        pipes.close()
-
-    asyncio.run(run())
-    assert folder.tail("stdout", 100) == "out\n"
-    assert folder.tail("stderr", 100) == "err\n"
-    assert [mark.name for mark in marks] == ["listening"]
-
-
-def test_a_writer_outlives_its_reader(folder: TaskFolder) -> None:
-    async def run() -> None:
-        first = Pipes(folder, lambda mark: None)
-        first.open()
-        writer = first.task_end("stdout")
-        first.close()
-        os.write(writer, b"while nobody reads\n")
-        second = Pipes(folder, lambda mark: None)
-        second.open()
-        second.close()
-        os.close(writer)
-
-    asyncio.run(run())
-    assert folder.tail("stdout", 100) == "while nobody reads\n"
 
 
 def names(folder: Path) -> list[str]:

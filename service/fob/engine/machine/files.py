@@ -18,7 +18,7 @@ import os
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from fob import timeline
@@ -216,59 +216,3 @@ class TaskFolders:
         kept = {self.of_app(app_id) for app_id in app_ids}
         for path in set(self._root.iterdir()) - kept:
             shutil.rmtree(path, ignore_errors=True)
-
-
-class Pipes:
-    """The engine's ends of a task's pipes, read as data comes."""
-
-    def __init__(self, folder: TaskFolder, on_mark: Callable[[timeline.Mark], None]) -> None:
-        self._folder = folder
-        self._on_mark = on_mark
-        self._partial = b""
-        self._fds: dict[str, int] = {}
-
-    def open(self) -> None:
-        loop = asyncio.get_running_loop()
-        for name in PIPES:
-            fd = os.open(self._folder.pipe(name), os.O_RDONLY | os.O_NONBLOCK)
-            self._fds[name] = fd
-            loop.add_reader(fd, self._read, name)
-
-    def task_end(self, name: str) -> int:
-        """A new descriptor of the task's end of the pipe; the caller closes it."""
-        return os.open(self._folder.pipe(name), os.O_RDWR)
-
-    def close(self) -> None:
-        """Take what is still in the pipes, then close them."""
-        for name in list(self._fds):
-            while self._read(name):
-                pass
-            self._shut(name)
-
-    def _shut(self, name: str) -> None:
-        fd = self._fds.pop(name, None)
-        if fd is not None:
-            asyncio.get_running_loop().remove_reader(fd)
-            os.close(fd)
-
-    def _read(self, name: str) -> bool:
-        """Take one chunk; False when there is none now, or never again."""
-        if name not in self._fds:
-            return False
-        try:
-            data = os.read(self._fds[name], CHUNK_BYTES)
-        except BlockingIOError:
-            return False
-        if not data:
-            self._shut(name)
-        elif name == "marks":
-            self._take_marks(data)
-        else:
-            self._folder.append(name, data)
-        return bool(data)
-
-    def _take_marks(self, data: bytes) -> None:
-        lines, _, self._partial = (self._partial + data).rpartition(b"\n")
-        self._partial = self._partial[-CHUNK_BYTES:]
-        for mark in timeline.parse(lines.decode("utf-8", "replace")):
-            self._on_mark(mark)

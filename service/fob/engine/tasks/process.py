@@ -9,7 +9,8 @@ from typing import Any
 from fob import timeline
 from fob.engine.definitions.definitions import Definition
 from fob.engine.launchers.contract import Exit, Launch, Launcher, LaunchFailed, Running
-from fob.engine.machine.files import Pipes, TaskFolder
+from fob.engine.machine.files import TaskFolder
+from fob.engine.machine.pipes import Pipes
 from fob.engine.tasks.deadline import Deadline
 
 KILL_GRACE_SECONDS = 3.0  # Marathon's, where the app does not say
