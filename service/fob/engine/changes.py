@@ -1,6 +1,5 @@
 """What is wanted, and every change of it: checked, kept, and made by a deployment."""
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -53,25 +52,10 @@ class Changes:
     # apps
 
     def create(self, definition: Definition, force: bool = False) -> Deployment:
-        """A new app, which is sure to stay, and starts, once `kept` says so.
-
-        Raises `Refusal` 409 when its id is taken, 507 when it cannot be kept.
-        """
+        """A new app. Raises `Refusal` 409 when its id is taken, 507 when it cannot be kept."""
         if definition["id"] in self._apps:
             raise refusals.exists(definition["id"])
-        return self._deploy({definition["id"]: definition}, force, durable=False)
-
-    async def kept(self, deployment: Deployment) -> None:
-        """Wait until what was created is on the disk, and start it when whoever wants it has been
-        answered; raises `Refusal` 507 when the disk fails, and then it is created no more."""
-        try:
-            await asyncio.to_thread(self._store.sync)
-        except Refusal:
-            for app_id in self._apps.keys() & deployment.after.apps.keys():
-                self.remove(self._apps[app_id], force=True)
-            raise
-        if self._deployments.announced(deployment):
-            self._deployments.start(deployment)
+        return self._deploy({definition["id"]: definition}, force)
 
     def put(self, definitions: Iterable[Definition], force: bool) -> Deployment:
         """Have these apps, new or changed, in one deployment. Tasks of those that were there are
@@ -176,19 +160,14 @@ class Changes:
         made: Mapping[str, Dependencies | None] = _NONE,
         restarted: Collection[str] = (),
         group_id: str = "",
-        durable: bool = True,
     ) -> Deployment:
         """Have these apps and groups as they are given; None: not at all. Told is `group_id`, else
-        the group that the apps are in. If not `durable`, the disk has them once it is synced, and
-        it is to be started after that."""
+        the group that the apps are in."""
         deployment = self._prepared(apps, made, restarted)
         self._deployments.check_unlocked(apps, force)
-        self._keep(deployment, durable)
+        self._keep(deployment)
         self._enter(deployment)
-        if durable:
-            self._deployments.start(deployment)
-        else:
-            self._deployments.announce(deployment)
+        self._deployments.start(deployment)
         above = {groups.parent(app_id) for app_id in apps}
         told = group_id or (above.pop() if len(above) == 1 else "/")
         self._tell_group("group_change_success", told, deployment.version)
@@ -231,9 +210,9 @@ class Changes:
                 text = "Groups and Applications may not have the same identifier."
                 raise refusals.invalid([fault("/", text)])
 
-    def _keep(self, deployment: Deployment, durable: bool) -> None:
+    def _keep(self, deployment: Deployment) -> None:
         before, after = deployment.before, deployment.after
-        with self._store.together(durable):
+        with self._store.together():
             self._deployments.keep(deployment)
             for app_id in before.apps.keys() - after.apps.keys():
                 self._store.remove_app(app_id)

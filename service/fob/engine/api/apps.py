@@ -20,7 +20,7 @@ class Apps(Handler):
         embed = embeds.of_apps(self.embedded())
         self.send({"apps": [self.app_json(app, embed) for app in wanted]})
 
-    async def post(self) -> None:
+    def post(self) -> None:
         definition = definitions.complete(self.body())
         self.tell_api_event(definition)
         deployment = self.changes.create(definition, self.flag("force"))
@@ -28,7 +28,6 @@ class Apps(Handler):
         self.set_header("Location", f"/v2/apps{app.id}")
         self.set_header("Marathon-Deployment-Id", deployment.id)
         body = self.app_json(app) | {"deployments": [{"id": deployment.id}]}
-        await self.changes.kept(deployment)
         self.send(body, 201)
 
     def put(self) -> None:

@@ -56,16 +56,6 @@ class Deployments:
         before that."""
         self._keeping.begin(deployment, self._holding(deployment.app_ids))
 
-    def announce(self, deployment: Deployment) -> None:
-        """It holds its apps from now, and is started later; those that held one of its apps before
-        have failed."""
-        deployment.later = set(deployment.app_ids)
-        self._overrule_others(deployment)
-
-    def announced(self, deployment: Deployment) -> bool:
-        """Whether it is still to be started: somebody may have overruled it."""
-        return self._all.get(deployment.id) is deployment
-
     def start(self, deployment: Deployment) -> None:
         """Begin the first step; those that held one of its apps before have failed."""
         going_on = deployment.advance()

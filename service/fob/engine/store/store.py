@@ -1,8 +1,7 @@
 """The engine's memory, in SQLite: what a call has kept outlives kill -9 once it returns.
 
-WAL. What is wanted (apps and their failures) is on the disk before a call returns, or once `sync`
-has returned. Tasks end with the machine, so what is written about them only has to outlive the
-engine, and waits for no disk.
+WAL. What is wanted (apps and their failures) is on the disk before a call returns. Tasks end with
+the machine, so what is written about them only has to outlive the engine, and waits for no disk.
 """
 
 import json
@@ -86,7 +85,7 @@ class AppRecord:
 
 
 class Store:
-    """One SQLite file in `folder`; used from one thread, `sync` apart."""
+    """One SQLite file in `folder`; used from one thread."""
 
     def __init__(self, folder: Path) -> None:
         self._db = sqlite3.connect(folder / "engine.db", isolation_level=None)
@@ -96,23 +95,10 @@ class Store:
         self._db.executescript(_SCHEMA + underway.SCHEMA)
         self._shelf = Shelf(self._db)
         self.underway = UnderWay(self._db, self._shelf, self.together)
-        # every commit is in this file, until a checkpoint has put it on the disk elsewhere
-        self._log_fd = os.open(folder / "engine.db-wal", os.O_RDONLY)
         _sync_folder(folder)
 
     def close(self) -> None:
-        os.close(self._log_fd)
         self._db.close()
-
-    def sync(self) -> None:
-        """Wait until all that was committed is on the disk; may be called by any thread.
-
-        Raises `Refusal` 507 when the disk fails.
-        """
-        try:
-            os.fdatasync(self._log_fd)
-        except OSError as error:
-            raise _unwritable(error) from error
 
     def name(self, name: str) -> str:
         """A UUID that stays the same for this state folder, one for each `name`."""
@@ -258,7 +244,7 @@ class Store:
 
     @contextmanager
     def together(self, durable: bool = True) -> Iterator[None]:
-        """All changes in this block, or none of them; if not `durable`, `sync` is for later."""
+        """All changes in this block, or none of them; if `durable`, on the disk at its end."""
         with self._transaction(durable):
             yield
 
