@@ -95,6 +95,16 @@ def test_an_environment_that_cannot_be_fails_to_launch(run: Run, wrong: dict[str
     run(body)
 
 
+def test_it_takes_the_core_from_nobody_who_is_working(run: Run) -> None:
+    async def body(bench: Bench) -> None:
+        said = await bench.output_of(
+            "import os, time; time.sleep(0.1); print(os.sched_getscheduler(0))"
+        )
+        assert int(said) == os.SCHED_BATCH
+
+    run(body)
+
+
 def test_stopping_reaches_the_whole_group(run: Run, tmp_path: Path) -> None:
     async def body(bench: Bench) -> None:
         running = bench.start(CHILD + SLEEP)

@@ -1,6 +1,7 @@
 """Tasks are executed: a process each, found again by what tells it from every other."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
@@ -31,6 +32,7 @@ class ProcessLauncher:
         except (OSError, ValueError) as error:
             raise LaunchFailed(f"the command could not be started: {error}") from error
         process.returncode = 0  # reaped through its pidfd, not by Popen
+        _give_way(process.pid)
         return WatchedProcess(process.pid, on_exit)
 
     def adopt(self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit) -> Running | None:
@@ -90,6 +92,14 @@ class WatchedProcess:
             os.killpg(self._pid, signal_number)
         except (ProcessLookupError, PermissionError):
             return
+
+
+def _give_way(pid: int) -> None:
+    """Have the process, and what it starts, take the core from nobody who is in the middle of
+    something (sched(7), SCHED_BATCH): who sends a function one call after another would be stopped
+    after each for its answer, and take longer for all of them."""
+    with contextlib.suppress(OSError):  # it is gone, or that is not allowed here
+        os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
 
 
 def identity(pid: int) -> dict[str, Any]:
