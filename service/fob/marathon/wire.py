@@ -240,13 +240,35 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+class _InOnePiece:
+    """A connection that sends a request's head and body together: whoever is sent them one after
+    the other is woken for the head, and then waits."""
+
+    _pieces: list[bytes] | None = None
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self._pieces = []
+        try:
+            super().request(*args, **options)  # type: ignore[misc]
+            whole = b"".join(self._pieces)
+        finally:
+            self._pieces = None
+        self.send(whole)
+
+    def send(self, data: Any) -> None:
+        if self._pieces is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._pieces.append(data)
+
+
 def _pools(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
+    class Plain(_InOnePiece, HTTPConnection):
         def connect(self) -> None:
             super().connect()
             sockets.add(self)
 
-    class Secure(HTTPSConnection):
+    class Secure(_InOnePiece, HTTPSConnection):
         def connect(self) -> None:
             super().connect()
             sockets.add(self)
