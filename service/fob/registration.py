@@ -7,7 +7,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from fob import appdef, archive, dependencies, source, timeline
@@ -109,7 +108,7 @@ class _Posting:
         self.id_ = id_
         self.accepted = False
         self._snippets = snippets
-        self._stored = _begun(lambda: self._store(record))
+        self._stored = snippets.begin_put(id_, record)
         self._marks = [received]
 
     def first(self) -> None:
@@ -126,24 +125,6 @@ class _Posting:
         with contextlib.suppress(StorageFailed):  # that has left nothing
             self._stored.result()
         self._snippets.remove(self.id_)
-
-    def _store(self, record: Record) -> Mark:
-        self._snippets.put(self.id_, record)
-        return timeline.now("stored")
-
-
-def _begun(call: Callable[[], T]) -> "Future[T]":
-    """What `call` returns or raises, from a thread that has begun with it."""
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised to who asks for the result
-            done.set_exception(error)
-
-    asyncio.get_running_loop().run_in_executor(None, run)
-    return done
 
 
 async def _off_the_loop(body: bytes, call: Callable[[], T]) -> T:

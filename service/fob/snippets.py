@@ -11,6 +11,7 @@ import functools
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class Snippets:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self._putting = ThreadPoolExecutor(1, "snippets")
         with self._told():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
@@ -53,6 +55,7 @@ class Snippets:
         self._waits = True  # for the disk, at the end of each change
 
     def close(self) -> None:
+        self._putting.shutdown()
         with self._lock:
             self._db.close()
 
@@ -62,6 +65,16 @@ class Snippets:
         with self._in_hand() as db:
             self._wait_for_disk(True)
             db.execute("INSERT INTO snippets VALUES (?, ?, ?, ?, ?, ?, 0, '')", values)
+
+    def begin_put(self, id_: str, record: Record) -> "Future[Mark]":
+        """Have a thread of the store's `put` it, and say when: who asks for that waits, and the
+        loop is not woken by it."""
+
+        def put() -> Mark:
+            self.put(id_, record)
+            return timeline.now("stored")
+
+        return self._putting.submit(put)
 
     def confirm(self, id_: str, *marks: Mark) -> None:
         """Marathon has it too; from now on the record is the function's, and so are the marks."""
