@@ -44,7 +44,6 @@ _PACKING = threading.Lock()
 CONTAINER_PORT = 8080
 # of deflate, stored, with no bytes in it: RFC 1951, 3.2.4
 _EMPTY_BLOCK = bytes.fromhex("000000ffff")
-_MEMORY_LEVEL = 5  # 32 KB for a snippet's compressor; the most, 9, is half a megabyte
 # an unpacked function is the runner and a snippet; what is larger is not of our making
 _UNPACKED_BYTES = 4 * 1024 * 1024
 
@@ -220,8 +219,10 @@ def _packed(snippet: bytes) -> str:
         prepare()
     runner, checksum = _packer(_RUNNER, _PARTS)
     # RFC 1950: the stream goes on with deflate of its own, which costs less than to go on with a
-    # copy of the compressor, and ends with the checksum of it all
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY_LEVEL)
+    # copy of the compressor, and ends with the checksum of it all. Memory that is made ready costs
+    # more than a short file is work: the window is no larger than that, the rest in proportion
+    window = min(max(len(snippet).bit_length(), 9), zlib.MAX_WBITS)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -window, window - 8)
     rest = compressor.compress(snippet) + compressor.flush()
     rest += zlib.adler32(snippet, checksum).to_bytes(4)
     value = runner + base64.b64encode(rest).decode()
