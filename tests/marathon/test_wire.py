@@ -47,6 +47,25 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def test_a_request_is_sent_in_one_piece() -> None:
+    async def create(url: str) -> None:
+        marathon = Marathon(url)
+        await marathon.create({"id": says.APP_ID, "cmd": "x" * 4096})
+        await marathon.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(live.PATIENCE_SECONDS)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        asking = threading.Thread(target=asyncio.run, args=(create(url),))
+        asking.start()
+        with listener.accept()[0] as sock:
+            got = sock.recv(65536)
+            sock.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
+            asking.join()
+    assert got.startswith(b"POST /v2/apps")
+    assert got.endswith(b'xxx"}')
+
+
 # servers on a bad day
 
 
