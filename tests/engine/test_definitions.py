@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from fob.engine import pieces
 from fob.engine.definitions import definitions
 from fob.engine.refusals import Refusal
 
@@ -97,3 +98,25 @@ def test_a_change_merges_at_the_top_level() -> None:
 def test_a_change_from_cmd_to_args_drops_the_cmd() -> None:
     new = definitions.merge(definitions.complete(app()), {"args": ["true"]}, "/a/b")
     assert (new["cmd"], new["args"]) == (None, ["true"])
+
+
+def test_what_many_apps_have_in_common_is_there_once() -> None:
+    body = {"cmd": "true", "healthChecks": [{"protocol": "TCP"}], "upgradeStrategy": {}}
+    one, two = (definitions.complete(body | {"id": id_}) for id_ in ("/one", "/two"))
+    assert one["healthChecks"] is two["healthChecks"]
+    assert one["portDefinitions"] is two["portDefinitions"]
+    other = definitions.complete(
+        {"id": "/c", "cmd": "true", "healthChecks": [{"protocol": "HTTP"}]}
+    )
+    assert other["healthChecks"] != one["healthChecks"]
+
+
+def test_values_that_only_compare_as_equal_stay_what_they_are() -> None:
+    assert [pieces.common([value])[0] for value in (1, 1.0, True)] == [1, 1.0, True]
+    assert [str(pieces.common([value])[0]) for value in (1, 1.0, True)] == ["1", "1.0", "True"]
+
+
+def test_only_so_many_values_are_remembered() -> None:
+    for number in range(2 * pieces.COMMON):
+        assert pieces.common([number]) == [number]
+        assert len(pieces._common) <= pieces.COMMON

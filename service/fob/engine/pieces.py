@@ -8,6 +8,9 @@ from typing import Any
 
 LONG = 16 * 1024  # characters from which a value is kept in pieces
 PIECE = 4 * 1024  # characters of one
+COMMON = 1000  # values remembered, for others to have too
+
+_common: dict[str, Any] = {}  # by what they look like
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,14 @@ def unfolded(texts: Mapping[str, str | Long]) -> dict[str, str]:
 def brief(texts: Mapping[str, str | Long]) -> dict[str, str]:
     """The texts without those that are long."""
     return {name: text for name, text in texts.items() if isinstance(text, str)}
+
+
+def common(value: Any) -> Any:
+    """The value, as JSON knows them, or one that is equal and that other apps have: it is nobody's
+    to change."""
+    if len(_common) >= COMMON:
+        _common.clear()
+    return _common.setdefault(repr(value), value)
 
 
 def to_json(value: Any) -> str:

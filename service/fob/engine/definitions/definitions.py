@@ -41,6 +41,7 @@ DEFAULTS: Definition = {
     "user": None,
 }
 _PORTS = frozenset(("ports", "portDefinitions"))
+_OFTEN_EQUAL = ("healthChecks", "portDefinitions", "upgradeStrategy")  # in many apps
 ACTIVATION_LABEL = "FOB_ACTIVATION"
 
 
@@ -89,7 +90,7 @@ def complete(body: Any, app_id: str | None = None) -> Definition:
         definition["dependencies"] = [fields.resolved(each, group_id) for each in needs]
     definition["env"] = pieces.folded(definition["env"])
     rules.settle(definition)
-    return definition
+    return definition | {name: pieces.common(definition[name]) for name in _OFTEN_EQUAL}
 
 
 def _check(faults: Faults) -> None:

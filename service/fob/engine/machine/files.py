@@ -40,9 +40,14 @@ READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline", "t
 class TaskFolder:
     """The folder of one task."""
 
+    __slots__ = ("path",)
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.sandbox = path / "sandbox"
+
+    @property
+    def sandbox(self) -> Path:
+        return self.path / "sandbox"
 
     def create(self) -> None:
         """Make it, with all that a task needs in it, and empty files for what all will write."""

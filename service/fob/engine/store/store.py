@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, app_id TEXT NOT NULL, rec
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """A task as it is kept: `ports` in order, times as Marathon writes them, and the launcher's
     own `handle` by which it finds the process again (None before there is one)."""
@@ -63,7 +63,7 @@ class TaskRecord:
         return seconds_since(self.staged_at)
 
     def json(self) -> str:
-        return json.dumps(self.__dict__)
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def from_json(cls, text: str) -> "TaskRecord":

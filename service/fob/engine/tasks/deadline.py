@@ -7,6 +7,8 @@ from collections.abc import Callable
 class Deadline:
     """At most one moment at a time; `call()` is what happens then."""
 
+    __slots__ = ("_timer",)
+
     def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
 

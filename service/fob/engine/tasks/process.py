@@ -25,6 +25,8 @@ class Process:
     all that it wrote has been taken.
     """
 
+    __slots__ = ("_deadline", "_folder", "_on_exit", "_on_mark", "_pipes", "_running")
+
     def __init__(
         self,
         folder: TaskFolder,

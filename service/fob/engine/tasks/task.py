@@ -51,6 +51,7 @@ class Task:
         self.definition = definition
         self.hopeless = False
         self.door: Door | None = None
+        self.folder = TaskFolder(folders.of_task(record.id))
         self._folders = folders
         self._on_change = on_change
         self._on_process = on_process
@@ -65,10 +66,6 @@ class Task:
         checks = () if activated(definition) else health_checks(definition)
         self.health = [Health(check) for check in checks]
         self.readiness: list[Readiness] = []
-
-    @property
-    def folder(self) -> TaskFolder:
-        return TaskFolder(self._folders.of_task(self.record.id))
 
     @property
     def state(self) -> TaskState:
