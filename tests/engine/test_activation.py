@@ -66,6 +66,12 @@ class Function:
         live.until(lambda: not self.awake() and self.marks()[-1] == "exited", "its rest")
 
 
+def until_spares_wait(dispatcher: live.Dispatcher) -> None:
+    """Until descriptors can be counted: the first function that starts has the zygote started,
+    whose spares come when they are ready, and the next takes one."""
+    live.until(lambda: live.waiting_in(dispatcher.home / "engine") == 3, "zygote and spares")
+
+
 @pytest.fixture
 def function(dispatcher: live.Dispatcher) -> Function:
     return Function(dispatcher, WHO)
@@ -449,6 +455,7 @@ def test_after_a_stop_all_come_back_and_none_is_started(
 
 def test_at_rest_it_can_be_removed(function: Function) -> None:
     function.until_at_rest()
+    until_spares_wait(function.dispatcher)
     before = live.descriptors_of(function.dispatcher.engine_pid)
     function.dispatcher.ask("DELETE", f"/api/functions/{function.id}")
     live.until(lambda: not function.folder.exists())
@@ -486,8 +493,7 @@ def test_hundreds_at_rest_are_their_sockets_and_leave_nothing(
     dispatcher: live.Dispatcher,
 ) -> None:
     Function(dispatcher, WHO).until_at_rest()
-    # the first to start has the zygote started, whose spares come when they are ready
-    live.until(lambda: live.waiting_in(dispatcher.home / "engine") == 3, "zygote and spares")
+    until_spares_wait(dispatcher)
     before = live.descriptors_of(dispatcher.engine_pid)
     ids = [dispatcher.gen(WHO, "?activation=on-demand&keep_alive=0.1") for _ in range(200)]
     tasks = dispatcher.home / "engine" / "tasks"
