@@ -90,7 +90,8 @@ def complete(body: Any, app_id: str | None = None) -> Definition:
         definition["dependencies"] = [fields.resolved(each, group_id) for each in needs]
     definition["env"] = pieces.folded(definition["env"])
     rules.settle(definition)
-    return definition | {name: pieces.common(definition[name]) for name in _OFTEN_EQUAL}
+    definition |= {name: pieces.common(definition[name]) for name in _OFTEN_EQUAL}
+    return definition
 
 
 def _check(faults: Faults) -> None:
