@@ -3,8 +3,6 @@ import os
 import stat
 from pathlib import Path
 
-import pytest
-
 from fob import timeline
 from fob.engine.machine.files import (
     MOMENT_SECONDS,
@@ -16,13 +14,6 @@ from fob.engine.machine.files import (
     TaskFolders,
     Timeline,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> TaskFolder:
-    folder = TaskFolder(tmp_path / "task")
-    folder.create()
-    return folder
 
 
 def test_output_is_rotated_and_one_older_file_kept(folder: TaskFolder) -> None:

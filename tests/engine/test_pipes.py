@@ -12,13 +12,6 @@ from fob.engine.machine.files import TaskFolder
 from fob.engine.machine.pipes import Pipes, peek
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> TaskFolder:
-    folder = TaskFolder(tmp_path / "task")
-    folder.create()
-    return folder
-
-
 def test_what_is_written_to_the_pipes_arrives_in_the_files(folder: TaskFolder) -> None:
     marks: list[timeline.Mark] = []
 

@@ -1,0 +1,14 @@
+"""What several tests of the engine's parts work on."""
+
+from pathlib import Path
+
+import pytest
+
+from fob.engine.machine.files import TaskFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> TaskFolder:
+    folder = TaskFolder(tmp_path / "task")
+    folder.create()
+    return folder
