@@ -209,26 +209,27 @@ def test_the_commands_of_functions_can_be_forked() -> None:
 
 
 class Family:
-    """The zygote of this process, the first of its children, and the spare ones."""
+    """The zygote that was started for `folder`, the first of its children, and the spare ones."""
 
-    def __init__(self) -> None:
-        own = list(filter(is_child, map(int, filter(str.isdigit, os.listdir("/proc")))))
+    def __init__(self, folder: Path) -> None:
+        pids = map(int, filter(str.isdigit, os.listdir("/proc")))
+        own = [pid for pid in pids if is_child(pid, folder)]
         self.zygote, *self.spares = sorted(own, key=lambda pid: identity(pid)["started"] or 0)
 
 
-def is_child(pid: int) -> bool:
+def is_child(pid: int, folder: Path) -> bool:
+    """Whether it is this process's child there; those of other tests are elsewhere."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        where = Path(os.readlink(f"/proc/{pid}/cwd"))
     except OSError:
         return False
-    # other tests may have left a Docker engine running, for those to come
-    return int(stat[1]) == os.getpid() and stat[0] != "Z" and b"dockerd" not in command
+    return int(stat[1]) == os.getpid() and stat[0] != "Z" and where == folder
 
 
-async def whole_family() -> Family:
+async def whole_family(folder: Path) -> Family:
     def found() -> Family | None:
-        family = Family()
+        family = Family(folder)
         return family if len(family.spares) == spares.SPARES else None
 
     family: Family = await until(found)
@@ -242,7 +243,7 @@ def test_a_zygote_that_dies_is_replaced_and_its_children_run_on(
         running = bench.start("import time; print(1, flush=True); time.sleep(1000)")
         ended, bench.ended = bench.ended, asyncio.get_running_loop().create_future()
         await until(bench.printed)
-        old = Family().zygote
+        old = Family(bench.folder).zygote
         os.kill(old, signal.SIGKILL)
         await until(lambda: identity(old)["started"] is None)
         await bench.until_it_forks()
@@ -260,7 +261,7 @@ def test_a_task_is_executed_while_there_is_no_zygote(
     monkeypatch.setattr(spares, "BACKOFF_SECONDS", 60.0)
 
     async def body(bench: Bench) -> None:
-        family = await whole_family()
+        family = await whole_family(bench.folder)
         pids = (family.zygote, *family.spares)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
@@ -272,7 +273,7 @@ def test_a_task_is_executed_while_there_is_no_zygote(
 
 def test_a_zygote_that_does_not_answer_is_replaced(run: Callable[[Body], None]) -> None:
     async def body(bench: Bench) -> None:
-        family = await whole_family()
+        family = await whole_family(bench.folder)
         os.kill(family.zygote, signal.SIGSTOP)
         told = [await bench.output_of(FORKED) for _ in range(spares.SPARES + 1)]
         assert told == ["forked\n"] * spares.SPARES + ["executed\n"]
@@ -284,7 +285,7 @@ def test_a_zygote_that_does_not_answer_is_replaced(run: Callable[[Body], None]) 
 
 def test_a_spare_that_dies_harms_nobody(run: Callable[[Body], None]) -> None:
     async def body(bench: Bench) -> None:
-        for pid in (await whole_family()).spares:
+        for pid in (await whole_family(bench.folder)).spares:
             os.kill(pid, signal.SIGKILL)
             # without the loop, which would see it
             live.until(lambda pid=pid: identity(pid)["started"] is None)
@@ -296,7 +297,7 @@ def test_a_spare_that_dies_harms_nobody(run: Callable[[Body], None]) -> None:
 
 def test_more_at_once_than_there_are_spares_are_forked(run: Callable[[Body], None]) -> None:
     async def body(bench: Bench) -> None:
-        await whole_family()
+        await whole_family(bench.folder)
         given = "import gc, os; os._exit(40 + bool(gc.get_freeze_count()))"
         ends = []
         for _ in range(3 * spares.SPARES):
@@ -362,7 +363,7 @@ def test_only_so_many_programs_have_a_zygote(
     monkeypatch.setattr(spares, "SPARES", 1)
 
     async def body(bench: Bench) -> None:
-        first = Family().zygote
+        first = Family(bench.folder).zygote
         bench.program = b"# another\n" + launching.PROGRAM
         await bench.until_it_forks()
         await until(lambda: identity(first)["started"] is None)
