@@ -55,13 +55,17 @@ def test_a_mark_that_an_engine_was_killed_over_is_told_to_the_next(folder: TaskF
     told: list[str] = []
 
     async def killed_over_it() -> None:
-        pipes = Pipes(folder, lambda mark: os.kill(os.getpid(), signal.SIGKILL))
+        def later(mark: timeline.Mark) -> None:  # in the same turn of the loop
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
+
+        pipes = Pipes(folder, later)
         pipes.open()
-        pipes.close()
+        await asyncio.sleep(1)
 
     async def next_one() -> None:
         pipes = Pipes(folder, lambda mark: told.append(mark.name))
         pipes.open()
+        await asyncio.sleep(0.1)
         pipes.close()
 
     task = os.open(folder.pipe("marks"), os.O_RDWR)

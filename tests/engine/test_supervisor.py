@@ -4,6 +4,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from launching import PROGRAM, packed
 
 import live
 from fob.engine.launchers.forked import COMMAND
+from fob.engine.states import TaskState
+from fob.engine.store.store import Store
 
 ACTIVATED = {"FOB_ACTIVATION": "always"}
 # takes its socket and says when it is ready, as the runner does
@@ -317,6 +321,22 @@ def test_an_engine_that_died_finds_its_tasks_running(
     # and it is watched again: its end is seen, and it is replaced
     os.kill(int(pid), signal.SIGKILL)
     live.until(lambda: again.running("/a")[0]["id"] != task["id"], "its replacement")
+
+
+def test_a_task_that_an_engine_died_over_while_it_started_runs(
+    start_engine: Callable[..., live.Engine],
+) -> None:
+    engine = start_engine()
+    engine.run("/a", "exec sleep 1000")
+    task = engine.running("/a")[0]
+    engine.kill()
+    with closing(Store(engine.home / "engine")) as store:
+        # as it was before it was kept that it runs
+        (kept,) = store.tasks()
+        store.put_task(replace(kept, state=TaskState.STARTING, started_at=None))
+    again = start_engine()
+    assert again.running("/a")[0]["id"] == task["id"]
+    assert again.stop() == 0
 
 
 @on_both_launchers

@@ -17,6 +17,7 @@ class Pipes:
         self._folder = folder
         self._on_mark = on_mark
         self._partial = b""
+        self._told_bytes = 0  # of marks, still in their pipe
         self._fds: dict[str, int] = {}
 
     def open(self) -> None:
@@ -58,15 +59,22 @@ class Pipes:
         return bool(data)
 
     def _marks(self) -> bytes:
-        """Take a chunk of marks, out of the pipe only when they have been told: no task says twice
-        that it listens, and an engine that is killed in between would keep that from the next."""
+        """Tell a chunk of marks. They are taken out of the pipe when all has been done that was to
+        be done about them in this turn of the loop: no task says twice that it listens, and an
+        engine that is killed before would keep that from the next."""
+        self._take_told()
         data = peek(self._fds["marks"])
-        if data:
-            try:
-                self._tell(data)
-            finally:
-                os.read(self._fds["marks"], len(data))
+        try:
+            self._tell(data)
+        finally:
+            self._told_bytes = len(data)
+            asyncio.get_running_loop().call_soon(self._take_told)
         return data
+
+    def _take_told(self) -> None:
+        if self._told_bytes and "marks" in self._fds:
+            os.read(self._fds["marks"], self._told_bytes)
+        self._told_bytes = 0
 
     def _tell(self, data: bytes) -> None:
         lines, _, self._partial = (self._partial + data).rpartition(b"\n")

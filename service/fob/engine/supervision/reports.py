@@ -5,7 +5,7 @@ import logging
 from fob.engine.events import Events
 from fob.engine.health.health import Health
 from fob.engine.refusals import Refusal
-from fob.engine.states import ENDED
+from fob.engine.states import ENDED, TaskState
 from fob.engine.store.store import Store
 from fob.engine.tasks import wire
 from fob.engine.tasks.task import Task
@@ -21,6 +21,12 @@ class Reports:
         self._events = events
         self.host = host
         self.agent_id = agent_id
+
+    def note(self, task: Task, state: TaskState, message: str, for_next: bool) -> None:
+        """It has come to `state`: log that, and keep it as it is now."""
+        reason = message.partition("\n")[0]
+        log.info("%s %s%s", task.record.id, state, reason and f": {reason}")
+        self.keep(task, for_next)
 
     def keep(self, task: Task, for_next: bool = False) -> None:
         """Keep it as it is now; one that has ended only `for_next`, the engine that comes next."""

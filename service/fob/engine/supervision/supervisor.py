@@ -1,7 +1,7 @@
 """What runs is made to be what is wanted: places tasks, watches them, and starts them again."""
 
 import asyncio
-import logging
+from functools import partial
 
 from fob.engine.definitions.definitions import Definition, on_demand
 from fob.engine.deployments.deployments import Deployments
@@ -27,8 +27,6 @@ from fob.engine.supervision.watching import Watching
 from fob.engine.tasks import wire
 from fob.engine.tasks.app import App, Waiting
 from fob.engine.tasks.task import Task
-
-log = logging.getLogger(__name__)
 
 
 class Supervisor:
@@ -191,15 +189,17 @@ class Supervisor:
     # what tasks tell
 
     def _task_changed(self, task: Task, message: str) -> None:
-        reason = message.partition("\n")[0]
-        log.info("%s %s%s", task.record.id, task.state, reason and f": {reason}")
-        self._reports.keep(task, for_next=self._stopping)
-        self._reports.status(task, message)
+        note = partial(self._reports.note, task, task.state, message, for_next=self._stopping)
         if task.state is TaskState.RUNNING:
+            # somebody waits for that; until it is kept, its mark tells it to another engine
+            self._reports.status(task, message)
+            asyncio.get_running_loop().call_soon(note)
             self._watching.runs(task, deployed=bool(self.deployments.of(task.record.app_id)))
             self._reconcile_soon(task)
-        else:
-            self._watching.end(task)
+            return
+        note()
+        self._reports.status(task, message)
+        self._watching.end(task)
         if task.state in ENDED:
             self._ended(task, message)
 
@@ -295,6 +295,6 @@ class Supervisor:
             self._activation.rest(task)
         elif app is None or record.state is TaskState.KILLING:
             recovery.end_adopted(task)
-        elif task.ready:
+        elif record.state is TaskState.RUNNING:
             deployed = self.deployments.of(app.id) is not None and record.version == app.version
             self._watching.adopted(task, deployed)

@@ -1,5 +1,6 @@
 """One task: a process with its state, its ports, its files and its timeline."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -124,10 +125,7 @@ class Task:
             self._on_process(self)
         else:
             self._enter(TaskState.STARTING)
-        if activated(self.definition):
-            self._start_is_due()
-        elif not self.container:
-            self._is_ready()
+        self._start_goes_on()
 
     def cannot_start(self, reason: str, hopeless: bool = True) -> None:
         """It failed before there was a process, and if that is `hopeless` would again."""
@@ -143,7 +141,7 @@ class Task:
         if self.state is TaskState.STAGING:
             self._enter(TaskState.STARTING)
         if self.state is TaskState.STARTING:
-            self._start_is_due()
+            self._start_goes_on()
         return True
 
     def forget_process(self) -> None:
@@ -233,8 +231,13 @@ class Task:
             held=held,
         )
 
-    def _start_is_due(self) -> None:
-        self._deadline.set(start_seconds(self.definition), self._start_is_overdue)
+    def _start_goes_on(self) -> None:
+        """There is a process: it says when it is ready, or a container's life does; of any other
+        nothing more is known."""
+        if activated(self.definition):
+            self._deadline.set(start_seconds(self.definition), self._start_is_overdue)
+        elif not self.container:
+            self._is_ready()
 
     def _start_is_overdue(self) -> None:
         self.hopeless = not self.ready
@@ -246,7 +249,9 @@ class Task:
             self._deadline.cancel()
         elif mark.name in self._ready_marks() and self.state is TaskState.STARTING:
             self._is_ready()
-        self._timeline.add(mark, more_follows=not self.ready)
+        self._timeline.add(mark, more_follows=True)
+        if self.ready:  # who waits for that is told first
+            asyncio.get_running_loop().call_soon(self._timeline.write)
 
     def _ready_marks(self) -> tuple[str, ...]:
         says = self.container is None or self.container.notifies
