@@ -90,6 +90,12 @@ def test_the_command_runs_the_runner_with_the_snippet(tmp_path, monkeypatch, pla
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("env", [{}, {"A": 'ö"\\\n', "Z": "x" * 100_000}])
+def test_it_is_sent_as_the_json_that_it_is(env):
+    definition = make(options=Options(env=env))
+    assert appdef.to_json(definition) == json.dumps(definition).encode()
+
+
 def test_what_does_not_fit_is_refused_with_both_numbers():
     with pytest.raises(TooLarge) as caught:
         make(os.urandom(80_000))

@@ -1,18 +1,17 @@
 """From a file to a function that store and Marathon both have, or to nothing at all."""
 
 import asyncio
-import contextlib
 import functools
 import logging
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import Any
 
 from fob import appdef, archive, dependencies, source, timeline
 from fob.appdef import Placement
 from fob.dependencies import Needs
-from fob.errors import AppNotFound, FobError, StorageFailed
+from fob.errors import AppNotFound, FobError
 from fob.marathon.client import Marathon
 from fob.options import Options
 from fob.recognition import Convention
@@ -24,11 +23,10 @@ log = logging.getLogger(__name__)
 # a Marathon that kept silent, or gave up waiting, may carry a registration out this much later
 UNSURE_SECONDS = 60.0
 
-# Python's compiler lets nothing else run, in a thread neither: a short file is read at once
+# a shorter file is read in no time
 SMALL_BYTES = 8 * 1024
 
 App = dict[str, Any]
-T = TypeVar("T")
 
 
 class Registration:
@@ -52,10 +50,17 @@ class Registration:
         try:
             created = timeline.utc_now()
             posting = _Posting(id_, Record(body, options.name, created), self._snippets, received)
-            app = functools.partial(appdef.app, id_, body, options, created, self._placement)
+            app = functools.cache(lambda: _app(id_, body, options, created, self._placement))
             try:
-                sent = await _off_the_loop(body, lambda: app(*_checked(body, options.entry)))
-                return sent, await self._marathon.create(sent, posting.first, posting.then)
+                if _takes_a_while(body):  # and no connection to Marathon should have to wait for it
+                    await asyncio.to_thread(app)
+                made = await self._marathon.create(
+                    appdef.app_id(id_),
+                    lambda: appdef.to_json(app()),
+                    posting.first,
+                    posting.then,
+                )
+                return app(), made
             except FobError as error:
                 await self._failed(posting, error)
                 raise
@@ -75,7 +80,7 @@ class Registration:
         elif error.code == "marathon_unsure":
             self._unsure[posting.id_] = time.monotonic() + UNSURE_SECONDS
         else:
-            await asyncio.to_thread(posting.forget)
+            await asyncio.to_thread(self._snippets.remove, posting.id_)
 
     async def _stays(self, id_: str) -> bool:
         """Confirm an app that is there, if somebody may have been told of it; whether it is so."""
@@ -101,37 +106,40 @@ class Registration:
 
 
 class _Posting:
-    """A registration's record: it is stored while the file is read and its app made, which takes
-    about as long, and confirmed when Marathon has that. The methods block."""
+    """A registration's record: written before Marathon is asked, on the disk before anybody is told
+    that Marathon has the app. The methods block."""
 
     def __init__(self, id_: str, record: Record, snippets: Snippets, received: Mark) -> None:
         self.id_ = id_
         self.accepted = False
+        self._record = record
         self._snippets = snippets
-        self._stored = snippets.begin_put(id_, record)
         self._marks = [received]
+        self._on_disk: Future[None] | None = None
 
     def first(self) -> None:
-        """Marathon is not asked before the record is on the disk."""
-        self._marks[1:] = [self._stored.result(), timeline.now("posted")]
+        """Leave the record to the next fob, should this one crash when it has asked Marathon."""
+        if not self._on_disk:  # and not asked before
+            self._marks.append(self._snippets.put(self.id_, self._record))
+            self._on_disk = self._snippets.begin_sync()
+        self._marks[2:] = [timeline.now("posted")]
 
     def then(self) -> None:
         """Marathon has it too."""
+        assert self._on_disk
         self.accepted = True
+        self._on_disk.result()
         self._snippets.confirm(self.id_, *self._marks, timeline.now("accepted"))
 
-    def forget(self) -> None:
-        """Remove the record, when it is written."""
-        with contextlib.suppress(StorageFailed):  # that has left nothing
-            self._stored.result()
-        self._snippets.remove(self.id_)
+
+def _takes_a_while(body: bytes) -> bool:
+    return len(body) > SMALL_BYTES or archive.is_archive(body) or not appdef.prepared()
 
 
-async def _off_the_loop(body: bytes, call: Callable[[], T]) -> T:
-    """What `call` makes of the body: at once, or in a thread when that takes a while."""
-    if len(body) > SMALL_BYTES or archive.is_archive(body) or not appdef.prepared():
-        return await asyncio.to_thread(call)
-    return call()
+def _app(id_: str, body: bytes, options: Options, created: str, placement: Placement) -> App:
+    """The app of a file that can become a function; raises `BadRequest` or `TooLarge`."""
+    needs, convention = _checked(body, options.entry)
+    return appdef.app(id_, body, options, created, placement, needs, convention)
 
 
 def _checked(body: bytes, entry: str | None) -> tuple[Needs, Convention]:

@@ -3,14 +3,15 @@
 One SQLite file. A record is pending until Marathon has the app too: a registration that nobody was
 told of. The marks of the registration are with it.
 
-A record waits for the disk, its confirmation does not: a crash of fob forgets neither, but one of
-the machine may forget that a record was confirmed. `boot` tells these two apart.
+A crash of fob forgets nothing. One of the machine may forget a record that was not waited for
+(`begin_sync`), and that one was confirmed. `boot` tells these two apart.
 """
 
 import functools
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,41 +41,41 @@ class Record:
 
 
 class Snippets:
-    """The records in one folder, for any thread. Every method waits for the disk: call them off
-    the loop. They raise `StorageFailed` when it fails."""
+    """The records in one folder, for any thread. The methods block: call them off the loop. They
+    raise `StorageFailed` when the disk fails."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._putting = ThreadPoolExecutor(1, "snippets")
+        self._syncing = ThreadPoolExecutor(1, "snippets")
         with self._told():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(_SCHEMA)
-        self._waits = True  # for the disk, at the end of each change
+            self._db.execute("PRAGMA user_version=1")  # now there is a file of what is written
+            _to_disk(folder, os.fsync)
+            self._db.execute("PRAGMA synchronous=NORMAL")
 
     def close(self) -> None:
-        self._putting.shutdown()
+        self._syncing.shutdown()
         with self._lock:
             self._db.close()
 
-    def put(self, id_: str, record: Record) -> None:
-        """Keep the record, pending, on the disk; an error leaves nothing behind."""
+    def put(self, id_: str, record: Record) -> Mark:
+        """Keep the record, pending; an error leaves nothing behind."""
         values = (id_, record.name, sha256(record.content), record.created, _boot(), record.content)
         with self._in_hand() as db:
-            self._wait_for_disk(True)
             db.execute("INSERT INTO snippets VALUES (?, ?, ?, ?, ?, ?, 0, '')", values)
+        return timeline.now("stored")
 
-    def begin_put(self, id_: str, record: Record) -> "Future[Mark]":
-        """Have a thread of the store's `put` it, and say when: who asks for that waits, and the
-        loop is not woken by it."""
+    def begin_sync(self) -> "Future[None]":
+        """Bring all that was put to the disk, in a thread of the store's; done when it is there."""
+        return self._syncing.submit(self._sync)
 
-        def put() -> Mark:
-            self.put(id_, record)
-            return timeline.now("stored")
-
-        return self._putting.submit(put)
+    def _sync(self) -> None:
+        with self._told():
+            _to_disk(self._folder / f"{FILE}-wal", os.fdatasync)
 
     def confirm(self, id_: str, *marks: Mark) -> None:
         """Marathon has it too; from now on the record is the function's, and so are the marks."""
@@ -115,13 +116,7 @@ class Snippets:
     def _change(self, statement: str, *values: str) -> int:
         """How many records were changed; a crash of fob forgets that no more."""
         with self._in_hand() as db:
-            self._wait_for_disk(False)
             return db.execute(statement, values).rowcount
-
-    def _wait_for_disk(self, waits: bool) -> None:
-        if waits is not self._waits:
-            self._db.execute(f"PRAGMA synchronous={'FULL' if waits else 'NORMAL'}")
-            self._waits = waits
 
     def _one(self, query: str, id_: str) -> tuple[Any, ...] | None:
         with self._in_hand() as db:
@@ -143,6 +138,14 @@ class Snippets:
                 f"The state folder {self._folder} cannot be used: {_why(error)}."
                 " Make room or give it to fob's user, or set FOB_HOME to another"
             ) from error
+
+
+def _to_disk(path: Path, sync: Callable[[int], None]) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        sync(fd)
+    finally:
+        os.close(fd)
 
 
 @functools.cache

@@ -8,6 +8,19 @@ from dispatching import Dispatcher
 
 from fob import main
 from fob.marathon import Marathon, client
+from fob.marathon.access import Access
+
+
+@pytest.fixture(autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How Marathon is reached: as one elsewhere, through requests, though it is on this machine.
+
+    A test that is to go `direct` too, as to the engine, is parametrised with both.
+    """
+    way: str = getattr(request, "param", "remote")
+    if way == "remote":
+        monkeypatch.setattr(Access, "direct", False)
+    return way
 
 
 @pytest.fixture

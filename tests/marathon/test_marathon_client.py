@@ -61,7 +61,7 @@ def use(verb: Use, url: str = URL, **settings: Any) -> Any:
 
 
 def create(marathon: Marathon) -> Awaitable[Any]:
-    return marathon.create(DEFINITION)
+    return marathon.create(says.APP_ID, lambda: DEFINITION)
 
 
 def calls(mock: responses.RequestsMock) -> list[str]:
@@ -203,7 +203,7 @@ def test_what_is_long_is_asked_for_only_where_it_is_wanted(
     marathon.get(f"{URL}/v2/queue", json={"queue": []})
 
     async def all_of_them(m: Marathon) -> None:
-        await m.create(DEFINITION)
+        await create(m)
         await m.app(says.APP_ID, whole=False)
         await m.apps()
         await m.queue()

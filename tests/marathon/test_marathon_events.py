@@ -17,6 +17,8 @@ from raw_server import Exchange, serving
 from fob.marathon import Marathon, client, events
 from fob.marathon.events import LONGEST_PAUSE, Event, Frame, Frames, pause
 
+pytestmark = pytest.mark.parametrize("way", ["direct", "remote"], indirect=True)
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream;charset=UTF-8\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSED = HEAD + b"Connection: close\r\n\r\n"

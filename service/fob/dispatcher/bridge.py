@@ -19,8 +19,8 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application
 
 from fob.dispatcher.client import STALL_SECONDS, Client, too_slow
-from fob.dispatcher.message import Request
 from fob.errors import BadRequest, FobError, TooLarge
+from fob.message import Request
 
 _LINE_END = re.compile(r"[\r\n]")
 

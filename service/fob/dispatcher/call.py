@@ -12,11 +12,11 @@ from collections.abc import Coroutine
 from fob.dispatcher import forwarding
 from fob.dispatcher.calls import Calls, Way, refused
 from fob.dispatcher.client import STALL_SECONDS, Client, too_slow
-from fob.dispatcher.message import Head, Malformed, Request
 from fob.dispatcher.pool import Instance
 from fob.dispatcher.refusal import refusal
 from fob.dispatcher.upstream import Connection, Ended
 from fob.errors import CallFailed, FobError
+from fob.message import Head, Malformed, Request
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from fob.dispatcher import forwarding
 from fob.dispatcher.guard import Guard
 from fob.dispatcher.inhand import InHand
 from fob.dispatcher.lines import Lines
-from fob.dispatcher.message import RECENT, Request
 from fob.dispatcher.pool import Instance, Pool
 from fob.dispatcher.upstream import Connection
 from fob.dispatcher.wires import Wires
 from fob.errors import CallFailed, FobError
 from fob.functions import Functions, address
 from fob.marathon.task import Task
+from fob.message import RECENT, Request
 
 # how long a call waits for a function that is starting
 READY_SECONDS = 30.0

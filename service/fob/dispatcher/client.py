@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from fob.dispatcher import message
-from fob.dispatcher.message import (
+from fob import message
+from fob.dispatcher.refusal import refusal
+from fob.dispatcher.wires import Wire
+from fob.errors import BadRequest, FobError
+from fob.message import (
     NOTHING,
     Body,
     Chunks,
@@ -22,9 +25,6 @@ from fob.dispatcher.message import (
     Request,
     UntilClosed,
 )
-from fob.dispatcher.refusal import refusal
-from fob.dispatcher.wires import Wire
-from fob.errors import BadRequest, FobError
 
 log = logging.getLogger(__name__)
 

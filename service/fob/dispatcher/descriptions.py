@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from fob import openapi
-from fob.dispatcher.message import Head, Malformed
 from fob.dispatcher.pool import Instance, Pool
 from fob.dispatcher.upstream import Connection, Ended
 from fob.errors import CallFailed
 from fob.functions import Functions, address
+from fob.message import Head, Malformed
 
 # how long one waits for a function that is starting, and for what it tells
 READY_SECONDS = 30.0

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from functools import lru_cache
 
-from fob.dispatcher.message import RECENT, Head, Request
+from fob.message import RECENT, Head, Request
 
 PREFIX = "/api/call/"
 

@@ -14,8 +14,8 @@ from fob.dispatcher.call import Call
 from fob.dispatcher.calls import Calls
 from fob.dispatcher.client import Client, Exchange
 from fob.dispatcher.inhand import InHand
-from fob.dispatcher.message import Request
 from fob.dispatcher.wires import Listener, Wires
+from fob.message import Request
 
 # how exactly deadlines are kept; nothing is looked at while there are no clients
 SWEEP_SECONDS = 0.5

@@ -7,9 +7,9 @@ connection with anything odd about it is not used again.
 import contextlib
 from typing import Protocol
 
-from fob.dispatcher import message
-from fob.dispatcher.message import NOTHING, Body, Chunks, Exactly, Head, Malformed, UntilClosed
+from fob import message
 from fob.dispatcher.wires import Wire
+from fob.message import NOTHING, Body, Chunks, Exactly, Head, Malformed, UntilClosed
 
 MOST_INTERIM = 10
 

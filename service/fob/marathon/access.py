@@ -40,6 +40,11 @@ class Access:
         except ValueError:
             return host == "localhost"
 
+    @property
+    def direct(self) -> bool:
+        """True when nothing has to be between us and Marathon: no proxy, no TLS."""
+        return self.loopback and self.scheme == "http"
+
 
 def access(
     url: str,

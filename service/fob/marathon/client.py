@@ -104,15 +104,17 @@ class Marathon:
 
     async def create(
         self,
-        app: dict[str, Any],
+        app_id: str,
+        app: Callable[[], Any],
         first: Callable[[], None] | None = None,
         then: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
-        """POST the app; return it as Marathon has it, or all but the long values of its `env`.
+        """POST what `app` makes, the app of this id or its JSON as bytes; return it as Marathon has
+        it, or all but the long values of its `env`.
 
-        `first` and `then` may block, and are called off the loop: `first` when all is ready to be
-        sent, `then` once Marathon has the app, and not after an error was raised here. What they
-        raise is raised.
+        `app`, `first` and `then` may block, and are called off the loop: `first` when all is ready
+        to be sent, `then` once Marathon has the app, and not after an error was raised here. What
+        they raise is raised.
 
         Where the answer leaves open whether it was done, Marathon is asked for the id, and an app
         that is there is a success; so is "already exists", the id being a fresh uuid of ours.
@@ -124,7 +126,7 @@ class Marathon:
         except NOT_DONE:
             raise
         except (MarathonError, AlreadyExists) as error:
-            made = await self._settle(app["id"], error)
+            made = await self._settle(app_id, error)
         if then:
             await asyncio.to_thread(then)
         return made
@@ -164,7 +166,7 @@ class Marathon:
         `force` overrules a deployment that holds the app. Marathon would make an app that does not
         exist from a change that is complete, so read it first.
         """
-        answer = await self._change("PUT", _path(app_id), params=_force(force), body=change)
+        answer = await self._change("PUT", _path(app_id), params=_force(force), body=lambda: change)
         return _object(answer)
 
     async def delete(self, app_id: str) -> dict[str, Any]:
@@ -222,7 +224,7 @@ class Marathon:
         method: str,
         path: str,
         params: dict[str, Any] | None = None,
-        body: Any = None,
+        body: Callable[[], Any] | None = None,
         first: Callable[[], None] | None = None,
         then: Callable[[], None] | None = None,
     ) -> Any:
@@ -236,17 +238,25 @@ class Marathon:
         method: str,
         path: str,
         params: dict[str, Any] | None = None,
-        body: Any = None,
+        body: Callable[[], Any] | None = None,
         first: Callable[[], None] | None = None,
         then: Callable[[], None] | None = None,
     ) -> Any:
-        """One exchange in a thread of the pool, with `first` before it is sent, and `then` after
-        its success, if somebody still waits for that. `path` may be a whole URL."""
+        """One exchange in a thread of the pool: `body` makes what is sent, with `first` before that
+        is done, and `then` after its success, if somebody still waits for that. `path` may be a
+        whole URL."""
         url = path if "://" in path else self._access.url + path
         end: Future[None] = Future()  # of the exchange: for `then`, or because nobody waits
+        asked = False
+
+        def ready() -> None:
+            nonlocal asked
+            if first:
+                first()
+            asked = True
 
         def exchange() -> Any:
-            answer = self._wire.send(method, url, params, body, first)
+            answer = self._wire.send(method, url, params, body and body(), ready)
             if then and end.set_running_or_notify_cancel():
                 then()
             return answer
@@ -263,7 +273,8 @@ class Marathon:
                 raise self._out_of_time(job) from None
             answer = await asyncio.wrap_future(job)
         except FobError as error:
-            self._heard(error)
+            if asked:
+                self._heard(error)
             raise
         self._heard(None)
         return answer

@@ -18,7 +18,7 @@ import urllib3.exceptions
 
 from fob.errors import FobError
 from fob.marathon.refusals import unanswered
-from fob.marathon.wire import ANSWER_BYTES, CHUNK_BYTES, Wire
+from fob.marathon.wire import ANSWER_BYTES, Reply, Wire
 
 log = logging.getLogger(__name__)
 
@@ -167,33 +167,35 @@ class Follower:
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
         url = self._wire.access.url + "/v2/events"
-        with self._opened(url, headers) as response:
+        with self._opened(url, headers) as reply:
             log.debug("Following the events of Marathon at %s", self._wire.access.place)
             self._complaint = ""
             self._tell(self._listener.attached)
             try:
-                self._hear(response.raw)
+                self._hear(reply.pieces())
             except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
                 raise unanswered(error, "GET", url) from error
             finally:
                 self._tell(self._listener.lost)
 
-    def _opened(self, url: str, headers: dict[str, str]) -> Any:
+    def _opened(self, url: str, headers: dict[str, str]) -> Reply:
         try:
-            response = self._wire.stream(url, {"event_type": NAMES}, headers)
+            reply = self._wire.stream(url, {"event_type": NAMES}, headers)
         except FobError as error:
             self._news(error)
             raise
         self._news(None)
-        return response
+        return reply
 
-    def _hear(self, raw: Any) -> None:
+    def _hear(self, pieces: Iterator[bytes]) -> None:
         frames = Frames()
-        while not self._stopped.is_set() and (data := raw.read1(CHUNK_BYTES, decode_content=True)):
+        for data in pieces:
             events = [event for frame in frames.feed(data) if (event := _event(frame))]
             self._last_id = frames.last_id or self._last_id
             if events:
                 self._tell(self._listener.heard, events)
+            if self._stopped.is_set():
+                return
 
     def _tell(self, call: Callable[..., None], *args: Any) -> None:
         if self._stopped.is_set():

@@ -67,6 +67,10 @@ class Dropped(MarathonSilent):
     code = "marathon_dropped"
 
 
+class NoConnection(OSError):
+    """There is no connection: nothing was sent."""
+
+
 class AlreadyExists(Conflict):
     code = "app_exists"
 
@@ -245,6 +249,7 @@ def unanswered(error: Exception, method: str, url: str) -> FobError:
 
 
 _NO_CONNECTION = (
+    NoConnection,
     requests.exceptions.ConnectTimeout,
     requests.exceptions.ProxyError,
     urllib3.exceptions.NewConnectionError,

@@ -1,13 +1,15 @@
-"""HTTP/1.1 messages as bytes (RFC 9112), of clients and of functions: their heads, their bodies.
+"""HTTP/1.1 messages as bytes (RFC 9112), of clients, functions and Marathon: heads and bodies.
 
 Strict: what two readers could understand in two ways is refused, for one of them may stand behind
 us and be led astray.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 HEAD_BYTES = 64 * 1024
 FIELDS_MOST = 1000
@@ -100,6 +102,17 @@ def alone(data: bytes) -> Request | None:
 def answer(data: bytes) -> Head:
     """Read the head of an answer, as `split` gives it; raises `Malformed`."""
     return _recent_answer(data) if len(data) <= RECENT_BYTES else _answer(data)
+
+
+def sent(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """A request for `url`, in one piece."""
+    parts = urlsplit(url)
+    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    fields = {"Host": parts.netloc, **headers}
+    if body is not None:
+        fields["Content-Length"] = str(len(body))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items()), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + (body or b"")
 
 
 def _request(data: bytes) -> Request:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fob.dispatcher import message
-from fob.dispatcher.message import Chunks, Exactly, Malformed, TooLarge, UntilClosed
+from fob import message
+from fob.message import Chunks, Exactly, Malformed, TooLarge, UntilClosed
 
 
 def request(*lines: str) -> message.Request:

@@ -1,0 +1,160 @@
+"""Blocking HTTP to a Marathon elsewhere, through requests: TLS, and proxies in between.
+
+Safe to share between threads: the one part of a `requests.Session` that is not, its cookie jar, is
+never filled.
+"""
+
+from collections.abc import Callable, Iterator
+from http.cookiejar import DefaultCookiePolicy
+from types import TracebackType
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from fob import __version__
+from fob.marathon.access import Access, Origin, may_see_credentials, origin
+from fob.marathon.direct import CHUNK_BYTES, Sockets
+
+
+class Remote:
+    """A `requests.Session` with as many `connections` as threads use it. `timeouts` are seconds: to
+    connect, and for each wait after that. Failures are those of requests and urllib3."""
+
+    def __init__(
+        self, access: Access, timeouts: tuple[float, float], sockets: Sockets, connections: int
+    ) -> None:
+        self._access = access
+        self._timeouts = timeouts
+        self._session = _session(access, sockets, connections)
+        self._settings: dict[Origin, dict[str, Any]] = {}
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        data: bytes | None,
+        first: Callable[[], None] | None,
+        trusted: str,
+    ) -> "RemoteReply":
+        """Send a request, with the credentials if that is what `trusted` may see; `first` is called
+        when it is ready."""
+        auth = _Credentials(self._access, trusted)
+        request = requests.Request(method, url, headers, data=data, auth=auth)
+        prepared = self._session.prepare_request(request)
+        settings = self._settings_for(url)
+        adapter = self._session.get_adapter(url)
+        if first:
+            first()
+        # not the session's own `send`: it would look for cookies, hooks and the next redirect
+        return RemoteReply(adapter.send(prepared, timeout=self._timeouts, **settings))
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._session.close()
+
+    def _settings_for(self, url: str) -> dict[str, Any]:
+        """Proxies and trust for the server of `url`, from the environment where that counts."""
+        place = origin(url)
+        if place not in self._settings:
+            # ca: given here because the session's own value loses to REQUESTS_CA_BUNDLE
+            merged = self._session.merge_environment_settings(
+                url, {}, True, self._access.ca or True, None
+            )
+            self._settings[place] = {**merged}
+        return self._settings[place]
+
+
+class RemoteReply:
+    """An answer as it comes."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self.status = response.status_code
+        self.headers = response.headers
+        self._response = response
+
+    def __enter__(self) -> "RemoteReply":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._response.close()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body, each piece when it has come."""
+        raw = self._response.raw
+        return iter(lambda: raw.read1(CHUNK_BYTES, decode_content=True), b"")
+
+
+class _Credentials(AuthBase):
+    """Puts the credentials on requests to their home and on no other.
+
+    Being the session's auth it also keeps requests from looking into ~/.netrc.
+    """
+
+    def __init__(self, access: Access, home: str) -> None:
+        self._access = access
+        self._home = home
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._access.authorization and may_see_credentials(self._home, request.url or ""):
+            request.headers["Authorization"] = self._access.authorization
+        return request
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter that tells `sockets` of every connection. It repeats nothing by itself."""
+
+    def __init__(self, sockets: Sockets, connections: int) -> None:
+        self._pools = _pools(sockets)
+        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+def _pools(sockets: Sockets) -> dict[str, type[HTTPConnectionPool]]:
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            sockets.add(self.sock)
+
+    class Secure(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            sockets.add(self.sock)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _session(access: Access, sockets: Sockets, connections: int) -> requests.Session:
+    session = requests.Session()
+    # HTTP_PROXY, HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE count for a Marathon elsewhere
+    session.trust_env = not access.loopback
+    session.auth = _Credentials(access, access.url)
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers["User-Agent"] = f"fob/{__version__}"
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(sockets, connections))
+    return session

@@ -1,0 +1,141 @@
+"""The way to a Marathon on this machine: what is sent, and which connections are used again."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from raw_server import Exchange, serving
+
+import live
+from fob.errors import FobError
+from fob.marathon.access import access
+from fob.marathon.wire import Wire
+
+pytestmark = pytest.mark.parametrize("way", ["direct"], indirect=True)
+
+
+def wire(url: str, **settings: str) -> "closing[Wire]":
+    return closing(Wire(access(url, **settings, connect_timeout=1.0, read_timeout=0.5), 2))
+
+
+def used(play: Callable[[Exchange], None], times: int = 2) -> list[socket.socket]:
+    """The connections on which so many requests came, one after the other."""
+    with serving(play) as server, wire(server.url) as client:
+        for _ in range(times):
+            assert client.send("GET", f"{server.url}/v2/info") == {}
+        return [exchange.sock for exchange in server.seen]
+
+
+def test_a_request_is_sent_whole_and_in_one_piece() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(live.PATIENCE_SECONDS)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with wire(url, token="t") as client:
+            asked = url + "/v2/apps", {"omit": "long"}, {"cmd": "x" * 4096}
+            asking = threading.Thread(target=client.send, args=("POST", *asked))
+            asking.start()
+            with listener.accept()[0] as sock:
+                got = sock.recv(65536)
+                sock.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
+                asking.join()
+    head, _, body = got.partition(b"\r\n\r\n")
+    line, *fields = head.decode().split("\r\n")
+    assert line == "POST /v2/apps?omit=long HTTP/1.1"
+    assert {"Authorization: token=t", f"Content-Length: {len(body)}"} <= set(fields)
+    assert body == b'{"cmd": "' + b"x" * 4096 + b'"}'
+
+
+def test_a_connection_is_used_again() -> None:
+    first, second = used(lambda exchange: exchange.answer(200))
+    assert first is second
+
+
+def closes(exchange: Exchange) -> None:
+    exchange.answer(200)
+    exchange.sock.shutdown(socket.SHUT_RDWR)
+
+
+def says_so(exchange: Exchange) -> None:
+    exchange.answer(200, Connection="close")
+
+
+def says_more(exchange: Exchange) -> None:
+    exchange.answer(200, b"{}HTTP/1.1 200 OK\r\n\r\n", Content_Length="2")
+
+
+def until_closed(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\n\r\n{}")
+    exchange.sock.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("play", [closes, says_so, says_more, until_closed])
+def test_a_connection_with_anything_odd_about_it_is_not_used_again(
+    play: Callable[[Exchange], None],
+) -> None:
+    first, second = used(play)
+    assert first is not second
+
+
+def test_threads_have_connections_of_their_own() -> None:
+    both = threading.Barrier(2, timeout=live.PATIENCE_SECONDS)
+
+    def play(exchange: Exchange) -> None:
+        both.wait()
+        exchange.answer(200)
+
+    with serving(play) as server, wire(server.url) as client:
+        for _ in range(2):
+            asking = [
+                threading.Thread(target=client.send, args=("GET", server.url)) for _ in range(2)
+            ]
+            for thread in asking:
+                thread.start()
+            for thread in asking:
+                thread.join()
+        socks = [exchange.sock for exchange in server.seen]
+    assert len(socks) == 4
+    assert len(set(socks)) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "an interim answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n{}", "encoded as br"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "first line"),
+    ],
+)
+def test_what_is_no_answer_is_told(said: bytes, why: str) -> None:
+    with (
+        serving(lambda exchange: exchange.send(said)) as server,
+        wire(server.url) as client,
+        pytest.raises(FobError, match=f"broke off .*{why}") as caught,
+    ):
+        client.send("GET", server.url)
+    assert caught.value.code == "marathon_dropped"
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """As many are open afterwards as before."""
+    before = live.descriptors_of(os.getpid())
+    yield
+    assert live.descriptors_of(os.getpid()) == before
+
+
+@pytest.mark.usefixtures("descriptors")
+@pytest.mark.parametrize("play", [says_so, says_more, lambda exchange: exchange.answer(200)])
+def test_closed_it_leaves_no_connection(play: Callable[[Exchange], None]) -> None:
+    used(play)
+
+
+def test_closed_it_asks_nobody() -> None:
+    with serving(lambda exchange: exchange.answer(200)) as server:
+        with wire(server.url) as client:
+            client.send("GET", server.url)
+        with pytest.raises(FobError, match="is closed"):
+            client.send("GET", server.url)
