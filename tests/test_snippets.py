@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import os
 import resource
 import sqlite3
 import subprocess
@@ -89,8 +91,8 @@ def test_a_record_of_before_the_machine_went_down_may_have_been_confirmed(store,
         assert store.perhaps_confirmed(A)
 
 
-def test_a_record_is_on_the_disk_when_it_is_put(folder, tmp_path):
-    """The process that put it is killed, and what is on the disk is all there is."""
+def test_a_record_outlives_who_put_it(folder):
+    """The process that put it is killed, and what is in the folder is all there is."""
     code = f"""
 import os, sys
 from pathlib import Path
@@ -100,6 +102,17 @@ os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", code], check=False, cwd=live.SERVICE)
     assert Snippets(folder).pending() == [A]
+
+
+def test_a_disk_that_fails_is_told(store, monkeypatch):
+    def broken(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    store.put(A, RECORD)
+    store.begin_sync().result()
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(StorageFailed, match="Input/output error"):
+        store.begin_sync().result()
 
 
 def test_threads_share_it(store):

@@ -1,3 +1,4 @@
+import errno
 import os
 import sqlite3
 import threading
@@ -10,6 +11,7 @@ from house import SAMPLE, House
 import live
 from fob import registration
 from fob.errors import StorageFailed
+from fob.marathon import client
 from fob.snippets import FILE, Record
 
 ID = "11111111-86e3-4966-9060-cf01eef59426"
@@ -98,6 +100,50 @@ def test_a_store_that_cannot_confirm_takes_the_app_back(house, monkeypatch):
     assert house.error("POST", "/api/gen", data=SAMPLE) == (507, "storage_failed")
     assert house.marathon.apps == {}
     assert house.files() == []
+
+
+def test_a_disk_that_does_not_keep_the_record_takes_the_app_back(house, monkeypatch):
+    def broken(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    assert house.error("POST", "/api/gen", data=SAMPLE) == (507, "storage_failed")
+    assert house.marathon.apps == {}
+    assert house.files() == []
+
+
+def test_nobody_is_told_before_the_record_is_on_the_disk(house, monkeypatch):
+    kept, answers = threading.Event(), []
+    files = []
+
+    def slow(fd):
+        files.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        kept.wait(live.PATIENCE_SECONDS)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    asking = threading.Thread(target=lambda: answers.append(house.gen()))
+    asking.start()
+    live.until(lambda: house.marathon.apps, "the registration")
+    asking.join(0.2)
+    assert (answers, files) == ([], ["snippets.db-wal"])
+    kept.set()
+    asking.join()
+    assert house.files() == [f"{answers[0]}.snippet"]
+
+
+def test_a_registration_that_marathon_takes_at_the_second_try_is_stored_once(house, monkeypatch):
+    monkeypatch.setattr(client, "CHANGE_PAUSES", (0.5,))
+    told = {"message": "Max number of deployments"}
+    house.marathon.answers["POST /v2/apps"] = (403, told)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(house.gen()))
+    asking.start()
+    live.until(lambda: "POST /v2/apps" in house.marathon.asked, "the first try")
+    del house.marathon.answers["POST /v2/apps"]
+    asking.join()
+    assert house.files() == [f"{answers[0]}.snippet"]
+    marks = house.snippets.marks(answers[0])
+    assert [mark.name for mark in marks] == ["received", "stored", "posted", "accepted"]
 
 
 def test_meta_says_why_it_is_not_ready(house):
@@ -194,10 +240,20 @@ def test_the_list_has_every_function_and_no_other_app(house):
     first, second = house.gen(query="?name=one"), house.gen()
     house.place(first, 4711)
     house.marathon.apps["/fob-aviary/web"] = {"id": "/fob-aviary/web", "labels": {}}
-    listed = house.ask("GET", "/api/functions").json()["functions"]
-    assert {f["id"]: f["state"] for f in listed} == {first: "running", second: "starting"}
+    listed = listed_as(house, "id", {first: "running", second: "starting"})
     assert listed[0]["name"] == "one"
     assert "FOB_FUNCTION" not in str(listed)
+
+
+def listed_as(house, key, states):
+    """The list, once it has the functions of `states` by this key, and no others, in these states:
+    what a Marathon tells takes its time."""
+
+    def listed():
+        found = house.ask("GET", "/api/functions").json()["functions"]
+        return found if {f[key]: f["state"] for f in found} == states else None
+
+    return live.until(listed, "the list", 10)
 
 
 def heavy(house):
@@ -214,12 +270,7 @@ def test_a_list_is_made_of_what_is_known(house):
     house.fail(ids[1], "it ended")
     house.ask("DELETE", f"/api/functions/{ids[2]}")
     house.marathon.asked.clear()
-    listed = house.ask("GET", "/api/functions").json()["functions"]
-    assert {f["name"]: f["state"] for f in listed} == {
-        "n0": "running",
-        "n1": "failed",
-        "n3": "starting",
-    }
+    listed_as(house, "name", {"n0": "running", "n1": "failed", "n3": "starting"})
     assert heavy(house) == []
 
 

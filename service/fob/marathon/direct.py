@@ -1,6 +1,6 @@
 """Blocking HTTP/1.1 to a Marathon on this machine, which is fob's engine: every start waits for it.
 
-An exchange costs a third of what one through requests does (docs/performance.md has the figures).
+An exchange takes a third of what one through requests does: docs/architecture.md has the figures.
 """
 
 import contextlib
@@ -85,18 +85,21 @@ class Direct:
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        while self._kept:
-            self._kept.pop().close()
+        while sock := self._last():
+            sock.close()
 
     def _taken(self) -> socket.socket | None:
         """A kept connection on which nothing has come since: neither its end, nor what nobody asked
         for."""
-        with contextlib.suppress(IndexError):  # another thread took the last
-            while self._kept:
-                sock = self._kept.pop()
-                if not _speaks(sock):
-                    return sock
-                sock.close()
+        while sock := self._last():
+            if not _speaks(sock):
+                return sock
+            sock.close()
+        return None
+
+    def _last(self) -> socket.socket | None:
+        with contextlib.suppress(IndexError):
+            return self._kept.pop()
         return None
 
     def _connected(self) -> socket.socket:
@@ -163,10 +166,9 @@ class DirectReply:
 
     def _body(self) -> Body:
         head = self._head
-        if head.headers.get("Content-Encoding", "identity") != "identity":
-            raise _odd(
-                f"encoded as {head.headers['Content-Encoding'][:50]}, which nobody asked for"
-            )
+        encoding = head.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise _odd(f"encoded as {encoding[:50]}, which nobody asked for")
         if head.status in (204, 304):
             return NOTHING
         if head.chunked:

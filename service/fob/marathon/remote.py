@@ -129,15 +129,18 @@ class _Adapter(HTTPAdapter):
 
 
 def _pools(sockets: Sockets) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
+    class Known:
+        sock: Any
+
         def connect(self) -> None:
-            super().connect()
+            super().connect()  # type: ignore[misc]
             sockets.add(self.sock)
 
-    class Secure(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            sockets.add(self.sock)
+    class Plain(Known, HTTPConnection):
+        pass
+
+    class Secure(Known, HTTPSConnection):
+        pass
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
