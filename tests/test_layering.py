@@ -12,7 +12,7 @@ PACKAGE = live.SERVICE / "fob"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # what everyone may know
-COMMON = {"fob", "fob.errors", "fob.config", "fob.held", "fob.log", "fob.timeline"}
+COMMON = {"fob", "fob.errors", "fob.config", "fob.disk", "fob.held", "fob.log", "fob.timeline"}
 # the three that may know both sides: they put them together
 BOTH_SIDES = {"fob.main", "fob.cli", "fob.demo"}
 # the engine's rooms, and what lies beside them: each may know those before it

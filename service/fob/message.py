@@ -310,6 +310,15 @@ class Chunks:
         return end + 2
 
 
+def body_of(head: Head, is_head: bool = False) -> Body:
+    """The body that comes after the head of an answer, to HEAD if `is_head`."""
+    if is_head or head.status in (204, 304):
+        return NOTHING
+    if head.chunked:
+        return Chunks()
+    return UntilClosed() if head.length is None else Exactly(head.length)
+
+
 def _line_end(data: bytes, at: int, most: int) -> int:
     """Where the line that begins at `at` ends, or -1; raises `Malformed` after `most` bytes."""
     end = data.find(b"\r\n", at)

@@ -11,14 +11,14 @@ import functools
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fob import timeline
+from fob import disk, timeline
 from fob.appdef import sha256
 from fob.errors import NotFound, StorageFailed
 from fob.timeline import Mark
@@ -54,7 +54,7 @@ class Snippets:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(_SCHEMA)
             self._db.execute("PRAGMA user_version=1")  # now there is a file of what is written
-            _to_disk(folder, os.fsync)
+            disk.sync(folder, os.fsync)
             self._db.execute("PRAGMA synchronous=NORMAL")
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class Snippets:
 
     def _sync(self) -> None:
         with self._told():
-            _to_disk(self._folder / f"{FILE}-wal", os.fdatasync)
+            disk.sync(self._folder / f"{FILE}-wal", os.fdatasync)
 
     def confirm(self, id_: str, *marks: Mark) -> None:
         """Marathon has it too; from now on the record is the function's, and so are the marks."""
@@ -138,14 +138,6 @@ class Snippets:
                 f"The state folder {self._folder} cannot be used: {_why(error)}."
                 " Make room or give it to fob's user, or set FOB_HOME to another"
             ) from error
-
-
-def _to_disk(path: Path, sync: Callable[[int], None]) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        sync(fd)
-    finally:
-        os.close(fd)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from raw_server import Exchange, RawServer, serving
 import live
 from fob.errors import MarathonError, MarathonRefused, MarathonSilent
 from fob.marathon import Marathon, client, wire
+from fob.marathon.access import access
 from fob.marathon.refusals import TlsFailed
 
 pytestmark = pytest.mark.parametrize("way", ["direct", "remote"], indirect=True)
@@ -47,6 +49,13 @@ def well(exchange: Exchange) -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("url", ["http://x:99999/", "http:///", "x"])
+def test_what_is_no_url_is_one_clear_error(url: str) -> None:
+    to = access("http://127.0.0.1:1", connect_timeout=1.0, read_timeout=1.0)
+    with closing(wire.Wire(to, 1)) as client, pytest.raises(MarathonError):
+        client.send("GET", url)
 
 
 # servers on a bad day

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from fob import message
 from fob.dispatcher.wires import Wire
-from fob.message import NOTHING, Body, Chunks, Exactly, Head, Malformed, UntilClosed
+from fob.message import Body, Head, Malformed, UntilClosed
 
 MOST_INTERIM = 10
 
@@ -118,20 +118,13 @@ class Connection:
             if head.status >= 200:
                 self._unread = b""
                 self._head = head
-                self._body = self._body_of(head)
+                self._body = message.body_of(head, self._is_head)
                 return head, data
             self._interim += 1
             if self._interim > MOST_INTERIM:
                 raise Malformed("it sends interim answers without end")
         self._unread = data
         return None, b""
-
-    def _body_of(self, head: Head) -> Body:
-        if self._is_head or head.status in (204, 304):
-            return NOTHING
-        if head.chunked:
-            return Chunks()
-        return UntilClosed() if head.length is None else Exactly(head.length)
 
     def _end(self, rest: bytes) -> None:
         assert self._head

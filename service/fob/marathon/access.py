@@ -6,10 +6,12 @@ import ssl
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from fob import __version__
 from fob.errors import BadRequest
 
 PORTS = {"http": 80, "https": 443}
 Origin = tuple[str, str, int]
+AGENT = f"fob/{__version__}"  # our name to servers
 
 
 @dataclass(frozen=True)

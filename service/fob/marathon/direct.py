@@ -9,12 +9,11 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from types import TracebackType
 
-from fob import __version__, message
-from fob.marathon.access import Access, origin
+from fob import message
+from fob.marathon.access import AGENT, Access, origin
 from fob.marathon.refusals import NoConnection
-from fob.message import NOTHING, Body, Chunks, Exactly, Head, Malformed, UntilClosed
+from fob.message import Body, Head, Malformed, UntilClosed
 
 CHUNK_BYTES = 65536
 
@@ -55,7 +54,7 @@ class Direct:
     def __init__(self, access: Access, timeouts: tuple[float, float], sockets: Sockets) -> None:
         _, host, port = origin(access.url)
         self._there = host, port
-        self._headers = {"User-Agent": f"fob/{__version__}"}
+        self._headers = {"User-Agent": AGENT}
         if access.authorization:
             self._headers["Authorization"] = access.authorization
         self._connect_seconds, self._read_seconds = timeouts
@@ -129,15 +128,8 @@ class DirectReply:
         self.status = self._head.status
         self.headers = self._head.headers
 
-    def __enter__(self) -> "DirectReply":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of it, once."""
         if self._clean:
             self._give(self._sock)
         else:
@@ -169,11 +161,7 @@ class DirectReply:
         encoding = head.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise _odd(f"encoded as {encoding[:50]}, which nobody asked for")
-        if head.status in (204, 304):
-            return NOTHING
-        if head.chunked:
-            return Chunks()
-        return UntilClosed() if head.length is None else Exactly(head.length)
+        return message.body_of(head)
 
     def _read_head(self) -> tuple[Head, bytes]:
         """The head, and what follows it."""

@@ -11,14 +11,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import urllib3.exceptions
-
 from fob.errors import FobError
-from fob.marathon.refusals import unanswered
-from fob.marathon.wire import ANSWER_BYTES, Reply, Wire
+from fob.marathon.wire import ANSWER_BYTES, Reply, Wire, told
 
 log = logging.getLogger(__name__)
 
@@ -167,14 +165,13 @@ class Follower:
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
         url = self._wire.access.url + "/v2/events"
-        with self._opened(url, headers) as reply:
+        with closing(self._opened(url, headers)) as reply:
             log.debug("Following the events of Marathon at %s", self._wire.access.place)
             self._complaint = ""
             self._tell(self._listener.attached)
             try:
-                self._hear(reply.pieces())
-            except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-                raise unanswered(error, "GET", url) from error
+                with told("GET", url):
+                    self._hear(reply.pieces())
             finally:
                 self._tell(self._listener.lost)
 

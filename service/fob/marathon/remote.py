@@ -6,7 +6,6 @@ never filled.
 
 from collections.abc import Callable, Iterator
 from http.cookiejar import DefaultCookiePolicy
-from types import TracebackType
 from typing import Any
 
 import requests
@@ -15,8 +14,7 @@ from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from fob import __version__
-from fob.marathon.access import Access, Origin, may_see_credentials, origin
+from fob.marathon.access import AGENT, Access, Origin, may_see_credentials, origin
 from fob.marathon.direct import CHUNK_BYTES, Sockets
 
 
@@ -77,15 +75,8 @@ class RemoteReply:
         self.headers = response.headers
         self._response = response
 
-    def __enter__(self) -> "RemoteReply":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of it."""
         self._response.close()
 
     def pieces(self) -> Iterator[bytes]:
@@ -97,7 +88,7 @@ class RemoteReply:
 class _Credentials(AuthBase):
     """Puts the credentials on requests to their home and on no other.
 
-    Being the session's auth it also keeps requests from looking into ~/.netrc.
+    A request that has an auth is also one for which requests does not look into ~/.netrc.
     """
 
     def __init__(self, access: Access, home: str) -> None:
@@ -155,9 +146,8 @@ def _session(access: Access, sockets: Sockets, connections: int) -> requests.Ses
     session = requests.Session()
     # HTTP_PROXY, HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE count for a Marathon elsewhere
     session.trust_env = not access.loopback
-    session.auth = _Credentials(access, access.url)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["User-Agent"] = f"fob/{__version__}"
+    session.headers["User-Agent"] = AGENT
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(sockets, connections))
     return session

@@ -3,11 +3,11 @@
 Safe to share between threads. `close` ends what other threads have in flight.
 """
 
-import contextlib
 import functools
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -64,18 +64,16 @@ class Wire:
         headers = {"Accept": "application/json"}
         if data is not None:
             headers["Content-Type"] = "application/json"
-        url = _whole(url, params)
-        with self._open(method, url, headers, data, first) as reply:
+        with closing(self._open(method, url, headers, params, data, first)) as reply:
             return result(self._answer(method, url, reply))
 
     def stream(self, url: str, params: dict[str, Any], headers: dict[str, str]) -> Reply:
         """Open the event stream at `url`; the caller reads its pieces and closes it."""
-        url = _whole(url, params)
-        reply = self._open("GET", url, headers, leader=True)
+        reply = self._open("GET", url, headers, params, leader=True)
         kind = reply.headers.get("Content-Type", "")
         if reply.status == 200 and kind.startswith("text/event-stream"):
             return reply
-        with reply:
+        with closing(reply):
             answer = self._answer("GET", url, reply)
         if answer.status != 200:
             raise refusal(answer)
@@ -86,18 +84,21 @@ class Wire:
         method: str,
         url: str,
         headers: dict[str, str],
+        params: dict[str, Any] | None = None,
         data: bytes | None = None,
         first: Callable[[], None] | None = None,
         leader: bool = False,
     ) -> Reply:
         """The answer's head, after redirects. `leader`: it may lead to Marathon's leader."""
         trusted = self.access.url
+        with told(method, url):
+            url = _whole(url, params)
         for _ in range(MAX_REDIRECTS):
-            with _told(method, url):
+            with told(method, url):
                 reply = self._ask(method, url, headers, data, first, trusted)
             if method != "GET" or not (reply.status in REDIRECTS and "Location" in reply.headers):
                 return reply
-            with _told(method, url), reply:
+            with told(method, url), closing(reply):
                 url = _whole(_target(url, reply.headers["Location"]))
             if leader and self._leads(url):
                 trusted = url
@@ -125,7 +126,7 @@ class Wire:
         """The whole of it within one read timeout: one that trickles must not hold a thread."""
         deadline = time.monotonic() + self._read_seconds
         content = bytearray()
-        with _told(method, url):
+        with told(method, url):
             for data in reply.pieces():
                 content += data
                 if len(content) > ANSWER_BYTES:
@@ -155,8 +156,8 @@ def _prepared(url: str, params: tuple[tuple[str, Any], ...]) -> str:
     return str(prepared.url)
 
 
-@contextlib.contextmanager
-def _told(method: str, url: str) -> Iterator[None]:
+@contextmanager
+def told(method: str, url: str) -> Iterator[None]:
     """Failures of an exchange as `FobError`s."""
     try:
         yield

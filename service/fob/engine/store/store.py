@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fob import disk
 from fob.engine.definitions.definitions import Definition
 from fob.engine.refusals import Refusal
 from fob.engine.states import TaskState
@@ -95,7 +96,7 @@ class Store:
         self._db.executescript(_SCHEMA + underway.SCHEMA)
         self._shelf = Shelf(self._db)
         self.underway = UnderWay(self._db, self._shelf, self.together)
-        _sync_folder(folder)
+        disk.sync(folder, os.fsync)  # the names of its files
 
     def close(self) -> None:
         self._db.close()
@@ -276,15 +277,6 @@ class Store:
         if durable is not self._durable:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names of its files durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _unwritable(error: Exception) -> Refusal:
