@@ -22,10 +22,17 @@ def wire(url: str, **settings: str) -> "closing[Wire]":
 
 
 def used(play: Callable[[Exchange], None], times: int = 2) -> list[socket.socket]:
-    """The connections on which so many requests came, one after the other."""
-    with serving(play) as server, wire(server.url) as client:
+    """The connections on which so many requests came, each when the one before was over."""
+    over = threading.Semaphore(0)
+
+    def plays(exchange: Exchange) -> None:
+        play(exchange)
+        over.release()
+
+    with serving(plays) as server, wire(server.url) as client:
         for _ in range(times):
             assert client.send("GET", f"{server.url}/v2/info") == {}
+            assert over.acquire(timeout=live.PATIENCE_SECONDS)
         return [exchange.sock for exchange in server.seen]
 
 
