@@ -35,6 +35,9 @@ OUTPUT_LIMIT = 1 << 20  # bytes of a call's output kept for its answer
 FIELD_LIMIT = 1000  # fields of a query string or form
 TICK = 0.005  # seconds a call may keep the others waiting before another thread serves them
 SLOW = 0.001  # seconds after which a call counts as one that had better run beside others
+QUICK = 0.0001  # seconds of a call whose answer may be held, to be sent along with others
+SHORT = 4096  # bytes of an answer that may be held
+BATCH = 32  # events of one poll
 STOP_GRACE = 1.0  # seconds a call that ran out of time has to end by itself
 SEND_GRACE = 30.0  # seconds a client may take to read a part of its answer
 LINGER = 0.1  # seconds in which what is on its way may come when the runner ends
@@ -121,7 +124,7 @@ def log(text: str) -> None:
 
 
 class Output:
-    """What one call printed: kept for its answer, and sent on to the log line by line."""
+    """What one call prints: kept for its answer, and sent on to the log line by line."""
 
     printed = truncated = False  # most calls print nothing, so until they do it has nothing else
 
@@ -601,22 +604,21 @@ class Function:
         """Call it; what to send the caller, None when that has been sent. Whatever the snippet
         raises ends here."""
         sys.stdout = self.stdout  # the last call may have left another
-        output = Output()
-        OUTPUT.set(output)
+        OUTPUT.set(call)
         try:
             result = self.invoke(call)
             if type(result) not in VALUES:
                 made: Answer | None = part("answers").send(result, call, CORE)
                 if made or call.begun:
-                    output.flush()
+                    call.flush()
                     return made
             status, reply = 200, {"result": result}
         except Refused as refused:
             status, reply = refused.status, refused.reply
         except BaseException as error:  # noqa: BLE001 - a call's boundary: SystemExit is an error
             status, reply = 500, failure(error)
-        if output.printed:
-            output.add_to(reply)
+        if call.printed:
+            call.add_to(reply)
         if call.begun:
             call.connection.cut()
             return None
@@ -647,19 +649,19 @@ class Function:
 
     def _result(self, call: Call) -> Any:
         request = call.request
-        fields = fields_of(request.query) if request.query else {}
-        if request.body:
-            self._add_body(fields, request)
-        if fields or self.signature.required:
+        if request.query or request.body or self.signature.required:
+            fields = fields_of(request.query) if request.query else {}
+            if request.body:
+                self._add_body(fields, request)
             positional, named = self.signature.bind(fields)
             result = self.target(*positional, **named)
         else:
             result = self.target()
-        return self.wait(result, call)
+        return result if type(result) in VALUES else self.wait(result, call)
 
     def wait(self, result: Any, call: Call) -> Any:
         """`result`, or what it will be when it is awaited."""
-        if type(result) in VALUES or not hasattr(type(result), "__await__"):
+        if not hasattr(type(result), "__await__"):
             return result
         if self.loop is None:
             with LOCK:
@@ -882,6 +884,11 @@ class Connection:
 
     def next_request(self) -> Request | None:
         """The next request when all of it is here; Refused when it is not good HTTP."""
+        if self.request is None and type(self.buffer) is bytes:
+            known: Request | None = self.heads.get(self.buffer)
+            if known and not known.length:
+                self.buffer = b""
+                return known
         request = self.request or self._next_head()
         if request is None or not request.length:
             return request
@@ -913,11 +920,6 @@ class Connection:
         request.length -= len(request.body)
 
     def _next_head(self) -> Request | None:
-        if type(self.buffer) is bytes:
-            known: Request | None = self.heads.get(self.buffer)
-            if known and not known.length:
-                self.buffer = b""
-                return known
         if self.buffer[:2] == b"\r\n":  # some clients end their body with one too many
             self.buffer = self.buffer.lstrip(b"\r\n")
         end = self.buffer.find(b"\r\n\r\n", 0, HEAD_LIMIT)
@@ -952,20 +954,21 @@ class Connection:
             grace_ms = int(SEND_GRACE * 1000)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, grace_ms)
 
-    def answer(
-        self, status: int, headers: bytes, body: bytes, request: Request | None, close: bool
-    ) -> None:
-        """Send a whole answer in one write; `headers` are lines."""
+    def answer(self, answer: Answer, request: Request | None, close: bool) -> None:
+        """Send a whole answer in one write."""
+        self.send(self.written(answer, request, close))
+
+    def written(self, answer: Answer, request: Request | None, close: bool) -> bytes:
+        """A whole answer as it is sent, and what becomes of the connection settled."""
+        status, headers, body = answer
         usual = request and request.plain and not (request.length or close or self.extra)
         if usual and headers is JSON and status == 200:
-            self.send(USUAL % (len(body), body))
-            return
+            return USUAL % (len(body), body)
         choice = self.choose(request, close)
         if status in BODILESS:
-            self.send(BARE % (status, REASON[status], headers, choice))
-            return
+            return BARE % (status, REASON[status], headers, choice)
         head = HEAD % (status, REASON.get(status, b""), headers, len(body), choice)
-        self.send(head if request and request.method == "HEAD" else head + body)
+        return head if request and request.method == "HEAD" else head + body
 
     def choose(self, request: Request | None, close: bool) -> bytes:
         """Settle what becomes of the connection after this answer; header lines that say it."""
@@ -1005,8 +1008,8 @@ class Connection:
 # The server
 
 
-class Call:
-    """One call in hand."""
+class Call(Output):
+    """One call in hand, and what it prints."""
 
     expired = False
     begun = False  # something of the answer has been sent
@@ -1022,12 +1025,32 @@ class Call:
 
 
 class Worker(threading.Thread):
-    """A thread that serves; `call` is what it has in hand, `leading` whether it polls."""
+    """A thread that serves; `leading` tells whether it polls, `held` are the answers that it is
+    about to send, with their connections.
+
+    `hand` holds the call in hand. Who takes it out has it: the worker at its end, without a lock,
+    or for a moment the main thread, with the server's.
+    """
 
     def __init__(self, server: Server) -> None:
         super().__init__(target=server.work, args=(self,), name="call", daemon=True)
         self.leading = False
-        self.call: Call | None = None
+        self.hand: list[Call] = []
+        self.held: list[tuple[Connection, bytes]] = []
+
+    @property
+    def call(self) -> Call | None:
+        return next(iter(self.hand), None)
+
+    def take(self, call: Call) -> bool:
+        """Take `call` out of its hand; False when that has ended."""
+        try:
+            found = self.hand.pop()
+        except IndexError:
+            return False
+        if found is not call:
+            self.hand.append(found)
+        return found is call
 
 
 class Server:
@@ -1038,6 +1061,10 @@ class Server:
     before a call when the last one was slow; and the main thread, which serves nothing, takes it
     from a leader whose call turns out to be slow. A connection whose call runs without the lead
     is out of the epoll meanwhile, so the new leader cannot see it.
+
+    The leader holds short answers of quick calls until it has seen to all that one poll told of,
+    or loses the lead: sent in a row they cost less, for who reads them is awake after the first.
+    It holds none on a connection on which more has been asked, so none is overtaken.
 
     `lock` guards who leads, what is in hand, and what the epoll watches.
     """
@@ -1055,7 +1082,7 @@ class Server:
         self.workers: list[Worker] = []
         self.overdue: list[Worker] = []  # whose call ran out of time and has not ended
         self.waiting = 0  # workers that wait for the lead
-        self.lead, self.lock = threading.Lock(), threading.Lock()
+        self.lead, self.lock = threading.Lock(), threading.RLock()
         self.slow = self.dozing = self.stopping = self.forked = False
         self.epoll = select.epoll()
         self.bell, self.bell_button = os.pipe()
@@ -1065,7 +1092,7 @@ class Server:
         self.sleeper = select.poll()
         self.sleeper.register(self.bell, select.POLLIN)
         self.served_one = False
-        self.called = time.monotonic()  # when the last call ended
+        self.called = self.looked = time.monotonic()  # when the last call ended, and had by a look
         self.rest: Any = None  # parts/rest.py's, for one that may go to rest
 
     def __str__(self) -> str:
@@ -1118,11 +1145,12 @@ class Server:
 
     def _watch(self) -> None:
         """Sleep until there may be something to do, then look; quick calls cost one look a tick."""
-        self.dozing = True
+        busy = self.called != self.looked
+        self.looked, self.dozing = self.called, not busy
         pause = self._look()
         if self.rest:
             pause = min(pause, self.rest.left())
-        if pause > TICK:
+        if pause > TICK and not busy:
             self._sleep(pause)
         self.dozing = False
         self._sleep(TICK)
@@ -1149,14 +1177,15 @@ class Server:
 
     def _take_lead(self, worker: Worker, call: Call) -> None:
         with self.lock:
-            if worker.leading and worker.call is call:
+            if worker.leading and worker.take(call):
                 self._hand_over(worker, call.connection)
+                worker.hand.append(call)
 
     def _expire(self, worker: Worker, call: Call) -> None:
         """Answer 504 for a call, and make it end; its worker serves no more."""
         interrupt = self._interrupter()
         with self.lock:
-            if worker.call is not call:
+            if not worker.take(call):
                 return
             call.expired = True
             self.workers.remove(worker)
@@ -1166,13 +1195,14 @@ class Server:
             else:
                 self._reinforce()
             (call.cancel or (lambda: interrupt(worker.ident)))()
+            worker.hand.append(call)
         message = f"the call took longer than {self.timeout:g} seconds"
         log(f"fob: {message}\n")
         if call.begun:
             call.connection.cut()
         else:
             body = encoded(Refused(504, "timeout", message).reply)
-            call.connection.answer(504, JSON, body, call.request, True)
+            call.connection.answer((504, JSON, body), call.request, True)
         self._settle(call.connection)
 
     def _interrupter(self) -> Callable[[int | None], object]:
@@ -1246,16 +1276,39 @@ class Server:
 
     def _lead(self, worker: Worker) -> None:
         while worker.leading:
-            for fd, _ in self.epoll.poll(-1, 64):
-                if fd == self.listening_fd:
-                    self._accept()
+            for fd, _ in self.epoll.poll(-1, BATCH):
+                if connection := self.connections.get(fd):
+                    self._serve(worker, connection)
                 else:
-                    self._serve(worker, fd)
+                    self._send_held(worker)
+                    self._attend(worker, fd)
                 if not worker.leading:
                     break
+            else:
+                self._send_held(worker)
+
+    def _attend(self, worker: Worker, fd: int) -> None:
+        """See to what is no connection, or one that was closed a moment ago."""
+        if fd == self.listening_fd:
+            self._accept()
+        elif self.rest:
+            self.rest.rung(worker, fd)
+
+    def _send_held(self, worker: Worker) -> None:
+        """Send the answers that the worker holds, and have watched what the sockets do not take.
+        By the worker, or with the lock held by who takes the lead from it."""
+        held, worker.held = worker.held, []
+        for connection, data in held:
+            try:
+                connection.send(data)
+                if connection.unsent:
+                    self._watch_for(connection, select.EPOLLOUT)
+            except OSError:
+                connection.cut()  # the leader closes it when it sees that
 
     def _hand_over(self, worker: Worker, connection: Connection) -> None:
         """Give the lead to another worker; called with the lock held."""
+        self._send_held(worker)
         worker.leading = False
         self.epoll.unregister(connection.sock)
         connection.mask = 0
@@ -1321,12 +1374,7 @@ class Server:
                 self.epoll.unregister(connection.sock)
         connection.sock.close()
 
-    def _serve(self, worker: Worker, fd: int) -> None:
-        connection = self.connections.get(fd)
-        if connection is None:  # closed a moment ago
-            if self.rest:
-                self.rest.rung(worker, fd)
-            return
+    def _serve(self, worker: Worker, connection: Connection) -> None:
         try:
             alive = self._advance(worker, connection)
         except OSError:
@@ -1351,7 +1399,7 @@ class Server:
                 request = connection.next_request()
             except Refused as refused:
                 body = encoded(refused.reply)
-                connection.answer(refused.status, JSON, body, None, True)
+                connection.answer((refused.status, JSON, body), None, True)
                 break
             if request is None:
                 break
@@ -1377,26 +1425,35 @@ class Server:
         if request.method == "OPTIONS" or self.function.cors:
             told = self.function.before(connection, request)
             if told:
-                connection.answer(*told, request, self.stopping)
+                connection.answer(told, request, self.stopping)
                 return
         call = Call(self, connection, request)
         if self.slow and worker.leading:
             with self.lock:
                 self._hand_over(worker, connection)
-        worker.call = call
+        worker.hand.append(call)
         if self.dozing:
             self._ring()
         answer = contextvars.Context().run(self.function.answer, call)
         if self.forked:  # the snippet forked, and its child came back here
             os._exit(0)
-        with self.lock:
-            worker.call = None
-            if call.expired:  # it has been answered, and the connection is no longer ours
-                raise Expired
+        try:
+            worker.hand.pop()
+        except IndexError:
+            with self.lock:  # the main thread has given it back
+                worker.hand.pop()
+        if call.expired:  # it has been answered, and the connection is no longer ours
+            raise Expired
         self.called = time.monotonic()
-        self.slow = self.called - call.started > SLOW
+        took = self.called - call.started
+        self.slow = took > SLOW
         if answer:
-            connection.answer(*answer, request, self.stopping)
+            data = connection.written(answer, request, self.stopping)
+            last = not (connection.buffer or connection.closing)
+            if last and worker.leading and took < QUICK and len(data) < SHORT:
+                worker.held.append((connection, data))
+            else:
+                connection.send(data)
         if not self.served_one:
             self.served_one = True
             self.marks.add("first_call")
@@ -1651,7 +1708,7 @@ def _answer_one(server: Server) -> None:
     def accept_and_serve(worker: Worker) -> None:
         server.epoll.poll(-1, 64)
         server._accept()
-        server._serve(worker, *server.connections)
+        server._serve(worker, *server.connections.values())
 
     server.work = accept_and_serve  # type: ignore[method-assign]
     server._reinforce()

@@ -5,9 +5,12 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import socket
+import struct
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -121,6 +124,80 @@ def test_a_quick_function_is_served_by_one_thread(serve: Start) -> None:
         sock.shutdown(socket.SHUT_WR)
         data = read_all(sock)
     assert len(set(re.findall(rb"result.: (\d+)", data))) == 1
+
+
+MIXED = """
+import time
+def f(seconds: float = 0, words: int = 1):
+    time.sleep(seconds)
+    return "word " * words
+"""
+
+
+@contextlib.contextmanager
+def asked_together(runner: Runner, targets: list[str]) -> Iterator[list[socket.socket]]:
+    """Connections on which all that is asked is there before any of it is seen."""
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(runner.connect()) for _ in targets]
+        for sock in socks:  # until they are all let in
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"word" in sock.recv(65536)
+        runner.process.send_signal(signal.SIGSTOP)
+        for sock, target in zip(socks, targets, strict=True):
+            sock.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        runner.process.send_signal(signal.SIGCONT)
+        yield socks
+
+
+@pytest.mark.parametrize("concurrency", ["1", "16"])
+@pytest.mark.parametrize("limit", ["60", "0.001"])
+def test_quick_answers_do_not_wait_for_a_slow_call(
+    serve: Start, patched: Command, concurrency: str, limit: str
+) -> None:
+    """They are sent together, and the slow call comes before they are."""
+    command = patched(QUICK=1.0)  # all but the slow one, however busy the machine is
+    runner = serve(MIXED, command, FOB_CONCURRENCY=concurrency, FOB_TIMEOUT=limit)
+    with asked_together(runner, ["/"] * 5 + ["/?seconds=3"] + ["/"] * 5) as socks:
+        began = time.monotonic()
+        for sock in socks[:5]:
+            assert sock.recv(65536).endswith(b'{"result": "word "}')
+        assert time.monotonic() - began < 2.5
+        assert not select.select([socks[5]], [], [], 0)[0] or limit != "60"
+        for sock in socks[6:]:
+            assert sock.recv(65536).endswith(b'{"result": "word "}')
+        assert (b"word" if limit == "60" else b"timeout") in socks[5].recv(65536)
+
+
+def test_who_leaves_takes_no_answer_of_others_along(serve: Start, patched: Command) -> None:
+    runner = serve(MIXED, patched(QUICK=1.0))
+    files = Path(f"/proc/{runner.process.pid}/fd")
+    before = len(list(files.iterdir()))
+    for _ in range(20):
+        with asked_together(runner, ["/"] * 8) as socks:
+            for sock in socks[::2]:  # reset, not just closed
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.close()
+            for sock in socks[1::2]:
+                assert sock.recv(65536).endswith(b'{"result": "word "}')
+    deadline = time.monotonic() + 20
+    while len(list(files.iterdir())) > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_answers_that_a_socket_does_not_take_at_once_all_arrive(
+    serve: Start, patched: Command
+) -> None:
+    runner = serve(MIXED, patched(QUICK=9.0, SLOW=9.0, TICK=9.0, SHORT=1 << 30))
+    words = [2_000_000, 1, 2_000_000, 1]
+    with asked_together(runner, [f"/?words={count}" for count in words]) as socks:
+        for sock, count in zip(socks, words, strict=True):
+            answer = sock.recv(65536)
+            while not answer.endswith(b'"}'):
+                answer += sock.recv(1 << 20)
+            assert answer.count(b"word ") == count
+        socks[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert socks[0].recv(65536).endswith(b'{"result": "word "}')
 
 
 def test_coroutines_run_at_once_and_keep_their_output_apart(serve: Start) -> None:
