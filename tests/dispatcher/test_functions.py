@@ -203,7 +203,12 @@ def test_several_instances_are_named_in_turn(house):
     id_ = house.gen(query="?instances=2")
     house.place(id_, 4711, name="1")
     house.place(id_, 4712, name="2")
-    ports = [house.ask("GET", f"/api/meta/{id_}").json()["port"] for _ in range(4)]
+
+    def port():
+        return house.ask("GET", f"/api/meta/{id_}").json()["port"]
+
+    live.until(lambda: port() == 4712, "that the second one is known")
+    ports = [port() for _ in range(4)]
     assert sorted(ports) == [4711, 4711, 4712, 4712]
 
 

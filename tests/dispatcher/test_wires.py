@@ -2,13 +2,15 @@
 
 import errno
 import socket
+import threading
+import time
 
 import pytest
 from test_calls import echo
 from wire import Wire
 
 import live
-from fob.dispatcher import wires
+from fob.dispatcher import front, wires
 from fob.dispatcher.client import Client
 
 
@@ -47,6 +49,28 @@ def test_a_mistake_of_ours_costs_one_connection(house, monkeypatch, caplog):
                 wire.answer()
         other.ask("GET /api/stats")
         assert other.answer().status == 200
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_connection_that_cannot_be_made_takes_no_answer_of_others_along(
+    house, monkeypatch, caplog
+):
+    """All of it is there in one turn of the loop, and answers are sent at its end."""
+    with Wire(house.port) as first, Wire(house.port) as second:
+        for wire in (first, second):
+            wire.ask("GET /api/stats")
+            assert wire.answer().status == 200
+        busy = threading.Thread(target=house.on_loop, args=(time.sleep, 0.5))
+        busy.start()
+        time.sleep(0.1)
+        for wire in (first, second):
+            wire.send("GET /api/call/x HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
+        with monkeypatch.context() as broken:
+            broken.setattr(front, "Client", lambda *_: 1 / 0)
+            with socket.create_connection(("127.0.0.1", house.port)):
+                busy.join()
+                for wire in (first, second):
+                    assert wire.answer().status == 403
     assert "ZeroDivisionError" in caplog.text
 
 

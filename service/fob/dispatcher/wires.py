@@ -35,7 +35,7 @@ class Ready(Protocol):
     """What can wait in the epoll."""
 
     def ready(self, events: int) -> None:
-        """Some of what was waited for has come, or looks as if it had."""
+        """Some of what was waited for has come, or looks as if it had. Raises nothing."""
 
 
 class Talk(Protocol):
@@ -56,6 +56,9 @@ class Wires:
         self._epoll = select.epoll()
         self._waiting: dict[int, Ready] = {}
         self._more = 0
+        # while it serves: those that have something to send, which is sent when all that came is
+        # seen to; several sends in a row cost less, for who reads them is awake after the first
+        self.writing: list[Wire] | None = None
         self.loop = asyncio.get_running_loop()
         self.loop.add_reader(self._epoll.fileno(), self._serve)
 
@@ -85,10 +88,15 @@ class Wires:
         wait = 0.0
         while found := self._epoll.poll(wait, EVENTS):
             self._more = 0
+            writing: list[Wire] = []
+            self.writing = writing
             for fd, events in found:
                 # one that was served just now may have closed another
                 if who := self._waiting.get(fd):
                     who.ready(events)
+            self.writing = None
+            for wire in writing:
+                wire.push()
             if time.monotonic() > end:
                 return
             wait = WAIT_SECONDS if self._more == len(found) else 0.0
@@ -115,7 +123,11 @@ class Listener:
             except OSError as error:
                 self._wait(error)
                 return
-            Wire(self._wires, sock, self._talk(), ip)
+            try:
+                Wire(self._wires, sock, self._talk(), ip)
+            except Exception:
+                log.exception("A connection broke")
+                sock.close()
 
     def _wait(self, error: OSError) -> None:
         log.warning("No more connections for the moment: %s", error.strerror)
@@ -140,6 +152,7 @@ class Wire:
         "_ended",
         "_fd",
         "_finishing",
+        "_held",
         "_held_up",
         "_reading",
         "_sock",
@@ -155,6 +168,7 @@ class Wire:
         self._sock = sock
         self._talk = talk
         self._fd = sock.fileno()
+        self._held = b""
         self._unsent = bytearray()
         self._reading = True
         self._ended = False
@@ -169,8 +183,22 @@ class Wire:
     # the protocol's side
 
     def write(self, data: bytes) -> None:
-        """Send it, now or as soon as the other side takes it."""
+        """Send it, in a moment or as soon as the other side takes it."""
         if self._closing:
+            return
+        if self._held:
+            self._held += data
+        else:
+            self._held = data
+            if self._wires.writing is None:
+                self.push()
+            else:
+                self._wires.writing.append(self)
+
+    def push(self) -> None:
+        """Send what was written, now if the other side takes it."""
+        data, self._held = self._held, b""
+        if not data:
             return
         sent = 0
         if not self._unsent:
@@ -191,6 +219,7 @@ class Wire:
 
     def write_eof(self) -> None:
         """Send nothing more after what was written."""
+        self.push()
         self._finishing = True
         if not self._unsent:
             self._finish()
@@ -211,6 +240,7 @@ class Wire:
     def close(self) -> None:
         """Close once all is sent, and read nothing more."""
         if not self._closing:
+            self.push()
             self._closing = True
             self._wait()
             if not self._unsent:
@@ -291,6 +321,7 @@ class Wire:
 
     def _end(self, error: OSError | None) -> None:
         self._closing = True
+        self._held = b""
         self._unsent.clear()
         self._wires.forget(self._fd)
         self._wires.loop.call_soon(self._lost, error)
