@@ -1450,7 +1450,7 @@ class Server:
         if answer:
             data = connection.written(answer, request, self.stopping)
             last = not (connection.buffer or connection.closing)
-            if last and worker.leading and took < QUICK and len(data) < SHORT:
+            if last and worker.leading and self.served_one and took < QUICK and len(data) < SHORT:
                 worker.held.append((connection, data))
             else:
                 connection.send(data)
