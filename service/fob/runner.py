@@ -124,7 +124,7 @@ def log(text: str) -> None:
 
 
 class Output:
-    """What one call prints: kept for its answer, and sent on to the log line by line."""
+    """What one call printed: kept for its answer, and sent on to the log line by line."""
 
     printed = truncated = False  # most calls print nothing, so until they do it has nothing else
 
@@ -604,21 +604,22 @@ class Function:
         """Call it; what to send the caller, None when that has been sent. Whatever the snippet
         raises ends here."""
         sys.stdout = self.stdout  # the last call may have left another
-        OUTPUT.set(call)
+        output = Output()
+        OUTPUT.set(output)
         try:
             result = self.invoke(call)
             if type(result) not in VALUES:
                 made: Answer | None = part("answers").send(result, call, CORE)
                 if made or call.begun:
-                    call.flush()
+                    output.flush()
                     return made
             status, reply = 200, {"result": result}
         except Refused as refused:
             status, reply = refused.status, refused.reply
         except BaseException as error:  # noqa: BLE001 - a call's boundary: SystemExit is an error
             status, reply = 500, failure(error)
-        if call.printed:
-            call.add_to(reply)
+        if output.printed:
+            output.add_to(reply)
         if call.begun:
             call.connection.cut()
             return None
@@ -657,11 +658,11 @@ class Function:
             result = self.target(*positional, **named)
         else:
             result = self.target()
-        return result if type(result) in VALUES else self.wait(result, call)
+        return self.wait(result, call)
 
     def wait(self, result: Any, call: Call) -> Any:
         """`result`, or what it will be when it is awaited."""
-        if not hasattr(type(result), "__await__"):
+        if type(result) in VALUES or not hasattr(type(result), "__await__"):
             return result
         if self.loop is None:
             with LOCK:
@@ -1008,8 +1009,8 @@ class Connection:
 # The server
 
 
-class Call(Output):
-    """One call in hand, and what it prints."""
+class Call:
+    """One call in hand."""
 
     expired = False
     begun = False  # something of the answer has been sent
@@ -1706,7 +1707,7 @@ def _answer_one(server: Server) -> None:
     threads = _threads()
 
     def accept_and_serve(worker: Worker) -> None:
-        server.epoll.poll(-1, 64)
+        server.epoll.poll(-1, BATCH)
         server._accept()
         server._serve(worker, *server.connections.values())
 

@@ -127,6 +127,7 @@ class Listener:
                 Wire(self._wires, sock, self._talk(), ip)
             except Exception:
                 log.exception("A connection broke")
+                self._wires.forget(sock.fileno())
                 sock.close()
 
     def _wait(self, error: OSError) -> None:
