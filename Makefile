@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: help demo test run lint bench bench-peers bench-scale bench-report clean
+.PHONY: help demo test run lint bench bench-peers bench-report clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -25,14 +25,11 @@ lint: .venv/development  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/runtime  ## measure fob: starts, calls, memory, in 3 minutes; writes bench/results/
+bench: .venv/runtime  ## measure fob: starts, calls, up to 1,000 functions, in 3 minutes; writes bench/results/
 	@$(BIN)/python -m bench.run alone $(BENCH)
 
-bench-peers: .venv/runtime  ## measure fob beside what else there is, which it installs; 12 minutes
+bench-peers: .venv/runtime  ## measure fob beside what else there is, which it installs, and 10,000 functions at rest; 15 minutes
 	@$(BIN)/python -m bench.run peers $(BENCH)
-
-bench-scale: .venv/runtime  ## measure a thousand functions, and ten thousand at rest; 10 minutes
-	@$(BIN)/python -m bench.run scale $(BENCH)
 
 bench-report: .venv/runtime bench/.peers/report/installed  ## tables and plots from bench/results/
 	@$(BIN)/python -m bench.report

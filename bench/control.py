@@ -13,6 +13,7 @@ from bench.service import HELLO, Service
 METAS = 20  # for each list and registration
 WARM_UPS = 10
 PAUSE_SECONDS = 0.1
+CALLS_PAUSE_SECONDS = 0.025  # between first calls, as between starts
 AT_REST = "?activation=on-demand"
 SETTLE_SECONDS = 3  # after the last registration, before what is idle is measured
 
@@ -107,7 +108,8 @@ def _idle(running: Service, seconds: float) -> Samples:
 
 def at_rest(running: Service, count: int, calls: int, say: Say) -> Samples:
     """Functions that are only their socket until they are called: KB each of the processes of fob
-    and the kernel's own objects together, and milliseconds of a first call to some of them."""
+    and the kernel's own objects together, and milliseconds of so many first calls to one, that
+    come one at a time, and in a row, each as soon as the one before is answered."""
     _warm_up(running)
     before = _held_kb(running)
     ids: list[str] = []
@@ -117,17 +119,21 @@ def at_rest(running: Service, count: int, calls: int, say: Say) -> Samples:
             say(f"{number + 1} functions at rest")
     time.sleep(SETTLE_SECONDS)
     held = _held_kb(running) - before
-    chosen = random.Random(count).sample(ids, calls)
-    where = [running.meta(id_) for id_ in chosen]
+    where = [running.meta(id_) for id_ in random.Random(count).sample(ids, 2 * calls)]
     return {
         "at rest/held": [held / count],
-        "at rest/first call": [timed(_first_call, *address) for address in where],
+        "first call at rest": [_first_call(CALLS_PAUSE_SECONDS, *it) for it in where[:calls]],
+        "first call at rest, in a row": [_first_call(0, *it) for it in where[calls:]],
     }
 
 
-def _first_call(host: str, port: int) -> None:
+def _first_call(pause_seconds: float, host: str, port: int) -> float:
+    """The milliseconds of a connection and an answer, after a pause."""
+    time.sleep(pause_seconds)
+    started_ns = time.monotonic_ns()
     with contextlib.closing(Connection(host, port)) as function:
         function.ask("GET", "/")
+    return (time.monotonic_ns() - started_ns) / 1e6
 
 
 def _held_kb(running: Service) -> float:

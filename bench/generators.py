@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from bench.machine import Cores
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
 OPEN_RATE = 1000.0  # requests a second, which every server here can answer
 OPEN_CONNECTIONS = 64
+PATIENCE_SECONDS = 60
 
 Measured = dict[str, float]
 _NONE: Mapping[str, str] = {}
@@ -51,9 +54,9 @@ class Generators:
         if self._wrk is None:
             return self._own("closed", target, connections, cores, seconds)
         url = f"http://{target.host}:{target.port}{target.path}"
-        counts = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
+        counts = ["-t1", f"-c{connections}", f"-d{PATIENCE_SECONDS}s"]
         command = [self._wrk.program("wrk"), *counts, "--timeout=10s", f"-s{WRK_SCRIPT}", url]
-        said = self._output(command, cores, self._wrk.variables)
+        said = self._output(command, cores, self._wrk.variables, interrupted_after=seconds)
         found = json.loads(said.splitlines()[-1])
         if found["errors"] or not found["answers"]:
             raise LoadFailed(f"at c={connections} wrk says {found}")
@@ -82,19 +85,37 @@ class Generators:
         }
 
     def _output(
-        self, command: list[str], cores: set[int], variables: Mapping[str, str] = _NONE
+        self,
+        command: list[str],
+        cores: set[int],
+        variables: Mapping[str, str] = _NONE,
+        interrupted_after: float | None = None,
     ) -> str:
-        """What the command prints; it inherits the cores that we have while it starts."""
-        environment = os.environ | variables
+        """What the command prints; it inherits the cores that we have while it starts.
+
+        wrk knows whole seconds only, and tells what it has measured when it is interrupted.
+        """
         os.sched_setaffinity(0, cores)
         try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=60
+            process = subprocess.Popen(
+                command,
+                env=os.environ | variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
-        except subprocess.TimeoutExpired as error:
-            raise LoadFailed(f"{command[0]} did not end") from error
         finally:
             os.sched_setaffinity(0, self._cores.all)
-        if done.returncode:
-            raise LoadFailed((done.stderr or done.stdout).strip()[-300:])
-        return done.stdout
+        with process:
+            try:
+                if interrupted_after is not None:
+                    time.sleep(interrupted_after)
+                    process.send_signal(signal.SIGINT)
+                output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise LoadFailed(f"{command[0]} did not end") from error
+            finally:
+                process.kill()  # of no effect when it has ended
+        if process.returncode:
+            raise LoadFailed((errors or output).strip()[-300:])
+        return output

@@ -102,7 +102,7 @@ PLOTS: dict[str, tuple[str, Callable[[Axes, Result], None]]] = {
     "throughput": ("peers", throughput),
     "latency": ("peers", latency),
     "starts": ("alone", starts),
-    "growth": ("scale", growth),
+    "growth": ("alone", growth),
 }
 
 
@@ -115,7 +115,7 @@ def draw(results: dict[str, Result], folder: Path) -> None:
         result = results[kind]
         figure, axes = pyplot.subplots(figsize=(7.5, 4.5))
         plot(axes, result)
-        apart = f", equals {result['noise']['twins_apart']:.1%} apart" if kind != "scale" else ""
+        apart = f", equals {result['noise']['twins_apart']:.1%} apart"
         noisy = ", NOISY" if result["noise"]["noisy"] else ""
         axes.set_title(f"{result['command']}, {result['at'][:10]}{apart}{noisy}", fontsize=9)
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})

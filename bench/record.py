@@ -6,8 +6,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
-FORMAT = 2  # the first one, before there were peers, had no number
-COMMANDS = {"alone": "make bench", "peers": "make bench-peers", "scale": "make bench-scale"}
+FORMAT = 3  # of three kinds in 2; the first, before there were peers, had no number
+COMMANDS = {"alone": "make bench", "peers": "make bench-peers"}
 
 Result = dict[str, Any]
 

@@ -140,14 +140,18 @@ def starts(results: Results) -> str:
     """How long starts take, with their tails."""
     if "alone" not in results:
         return "Not measured yet."
-    values = results["alone"]["values"]
+    values = results["alone"]["values"] | results.get("peers", {"values": {}})["values"]
     lines = ["| ms | n | median | p95 | p99 |", "|---|---:|---:|---:|---:|"]
     for name in (
         "start",
         "start, called through the service",
         "start, installed dependency",
         "launcher",
+        "first call at rest",
+        "first call at rest, in a row",
     ):
+        if name not in values:
+            continue
         value = values[name]
         cells = [interval(value[q]) if value[q] else "" for q in ("median", "p95", "p99")]
         lines.append(f"| {name} | {value['n']} | {' | '.join(cells)} |")
@@ -156,9 +160,9 @@ def starts(results: Results) -> str:
 
 def growth(results: Results) -> str:
     """What a function holds and what the control plane takes, by how many functions there are."""
-    result = results.get("scale") or results.get("alone")
-    if result is None:
+    if "alone" not in results:
         return "Not measured yet."
+    result = results["alone"]
     figures = {
         "memory": "PSS each, MB",
         "meta": "meta, ms",
@@ -171,9 +175,7 @@ def growth(results: Results) -> str:
     for size in result["sizes"]["functions"]:
         cells = [_cell(result, f"{size}/{figure}") for figure in figures]
         lines.append(f"| {size:,} | {' | '.join(cells)} |")
-    if result["kind"] == "scale":
-        lines.append(_plot("growth"))
-    return "\n".join(lines)
+    return "\n".join([*lines, _plot("growth")])
 
 
 def limits(results: Results) -> str:

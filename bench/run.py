@@ -1,8 +1,8 @@
-"""The measurements: `python -m bench.run alone|peers|scale`.
+"""The measurements: `python -m bench.run alone|peers`.
 
-*alone* is fob beside the bare epoll loop, *peers* fob beside everybody in peers.py, *scale* a
-thousand functions and ten thousand at rest. Every value goes into a result file (record.py), from
-which report.py makes tables and plots.
+*alone* is fob beside the bare epoll loop, with up to a thousand functions; *peers* fob beside
+everybody in peers.py, and ten thousand functions at rest. Every value goes into a result file
+(record.py), from which report.py makes tables and plots.
 """
 
 import argparse
@@ -42,20 +42,18 @@ class Sizes:
     seconds: float = 1.0
     functions: tuple[int, ...] = ()
     probes: int = 20
-    idle_seconds: float = 6.0
+    idle_seconds: float = 3.0
     at_rest: int = 0
     first_calls: int = 0
 
 
 FULL = {
-    "alone": Sizes(400, 400, rounds=6, functions=(1, 10, 100), idle_seconds=2),
-    "peers": Sizes(rounds=8),
-    "scale": Sizes(functions=(1, 10, 100, 1000), idle_seconds=12, at_rest=10_000, first_calls=400),
+    "alone": Sizes(400, 400, rounds=7, seconds=0.5, functions=(1, 10, 100, 1000)),
+    "peers": Sizes(rounds=8, at_rest=10_000, first_calls=400),
 }
 QUICK = {
     "alone": Sizes(2, 2, 1, 0.1, functions=(1, 2), probes=2, idle_seconds=0.1),
-    "peers": Sizes(rounds=1, seconds=0.3),
-    "scale": Sizes(functions=(1, 10), probes=2, idle_seconds=0.1, at_rest=20, first_calls=6),
+    "peers": Sizes(rounds=1, seconds=0.3, at_rest=20, first_calls=6),
 }
 
 
@@ -103,13 +101,15 @@ def alone(run: Run, generators: Generators) -> None:
         run.keep({"launcher": launches.taken_ms(sizes.launches)})
         floor = {peer: Installed.python() for peer in (FLOOR, TWIN)}
         called(run, generators, fob, floor)
-    grown(run)
+    with service() as fob:
+        run.keep(control.grow(fob, sizes.functions, sizes.probes, sizes.idle_seconds, run.say))
 
 
 def peers(run: Run, generators: Generators) -> None:
     """What `make bench-peers` measures."""
     found = {peer: run.installed(peer.environment) for peer in (FLOOR, TWIN, *PEERS)}
     there = {peer: installed for peer, installed in found.items() if installed}
+    rested(run)
     with service() as fob:
         functions = {peer: it for peer, it in there.items() if not peer.proxy and peer != TWIN}
         run.keep(
@@ -118,9 +118,8 @@ def peers(run: Run, generators: Generators) -> None:
         called(run, generators, fob, there)
 
 
-def scale(run: Run, generators: Generators) -> None:
-    """What `make bench-scale` measures."""
-    grown(run)
+def rested(run: Run) -> None:
+    """Functions at rest; before any load, which leaves the kernel memory that sockets may take."""
     try:
         with service() as fob:
             sizes = run.sizes
@@ -148,13 +147,7 @@ def called(run: Run, generators: Generators, fob: Service, others: dict[Peer, In
     fob.remove(id_)
 
 
-def grown(run: Run) -> None:
-    sizes = run.sizes
-    with service() as fob:
-        run.keep(control.grow(fob, sizes.functions, sizes.probes, sizes.idle_seconds, run.say))
-
-
-KINDS = {"alone": alone, "peers": peers, "scale": scale}
+KINDS = {"alone": alone, "peers": peers}
 
 
 def measured(kind: str, sizes: Sizes, seed: int, cores: Cores, wrk: bool) -> record.Result:

@@ -36,8 +36,8 @@ def test_a_changed_tree_and_a_quick_run_prove_nothing(tmp_path: Path) -> None:
 
 def test_the_newest_of_each_kind_counts(tmp_path: Path) -> None:
     older = result(at="2026-01-01T00:00:00+00:00")
-    scale = result(kind="scale")
-    for made in (result(), older, scale):
+    peers = result(kind="peers")
+    for made in (result(), older, peers):
         record.write(made, tmp_path)
     (tmp_path / "2025-01-01-fedcba9876.json").write_text('{"results": {}}')  # the first format
-    assert record.newest(tmp_path) == {"alone": result(), "scale": scale}
+    assert record.newest(tmp_path) == {"alone": result(), "peers": peers}

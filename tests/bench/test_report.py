@@ -135,7 +135,7 @@ def test_tails_are_left_out_where_samples_do_not_carry_them() -> None:
 
 def test_growth_is_told_by_size() -> None:
     measured = {f"{n}/{what}": 2.5 for n in (10, 1000) for what in ("memory", "meta", "idle cpu")}
-    table = report.growth({"scale": result("scale", measured)})
+    table = report.growth({"alone": result("alone", measured)})
     assert row(table, "1,000") == ["1,000", "2.5", "2.5", "", "", "", "2.5"]
 
 
