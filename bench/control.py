@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench import machine
+from bench import machine, starts
 from bench.load import Connection
 from bench.service import HELLO, Service
 
 METAS = 20  # for each list and registration
 WARM_UPS = 10
 PAUSE_SECONDS = 0.1
-CALLS_PAUSE_SECONDS = 0.025  # between first calls, as between starts
 AT_REST = "?activation=on-demand"
 SETTLE_SECONDS = 3  # after the last registration, before what is idle is measured
 
@@ -122,18 +121,23 @@ def at_rest(running: Service, count: int, calls: int, say: Say) -> Samples:
     where = [running.meta(id_) for id_ in random.Random(count).sample(ids, 2 * calls)]
     return {
         "at rest/held": [held / count],
-        "first call at rest": [_first_call(CALLS_PAUSE_SECONDS, *it) for it in where[:calls]],
-        "first call at rest, in a row": [_first_call(0, *it) for it in where[calls:]],
+        "first call at rest": _first_calls(where[:calls], starts.PAUSE_SECONDS),
+        "first call at rest, in a row": _first_calls(where[calls:], 0),
     }
 
 
-def _first_call(pause_seconds: float, host: str, port: int) -> float:
-    """The milliseconds of a connection and an answer, after a pause."""
-    time.sleep(pause_seconds)
-    started_ns = time.monotonic_ns()
+def _first_calls(where: list[tuple[str, int]], pause_seconds: float) -> list[float]:
+    """Milliseconds of a connection and an answer at each address, with a pause before each."""
+    taken = []
+    for address in where:
+        time.sleep(pause_seconds)
+        taken.append(timed(_first_call, *address))
+    return taken
+
+
+def _first_call(host: str, port: int) -> None:
     with contextlib.closing(Connection(host, port)) as function:
         function.ask("GET", "/")
-    return (time.monotonic_ns() - started_ns) / 1e6
 
 
 def _held_kb(running: Service) -> float:
