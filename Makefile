@@ -12,7 +12,7 @@ help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' Makefile
 
 demo: .venv/runtime  ## from a file to an endpoint, every HTTP exchange shown; leaves nothing behind
-	@$(BIN)/python -m fob.demo py_example.py
+	@$(BIN)/python -m fob.cli.demo py_example.py
 
 test: .venv/development  ## every test, side by side (make test PYTEST='-k marathon' for some)
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST)

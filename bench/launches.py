@@ -11,11 +11,12 @@ from pathlib import Path
 
 from bench.load import Connection
 from bench.service import HELLO
-from fob import appdef, timeline
-from fob.engine.launchers import environment
-from fob.engine.launchers.contract import Exit, Launch, Launcher
-from fob.engine.launchers.forked import COMMAND, ZygoteLauncher
-from fob.options import Options
+from fob import timeline
+from fob.engine.runtime import task_environment
+from fob.engine.runtime.launcher import Exit, Launch, Launcher
+from fob.engine.runtime.zygote_launcher import COMMAND, ZygoteLauncher
+from fob.functions import app_definition
+from fob.functions.options import Options
 
 PAUSE_SECONDS = 0.03  # in which a launcher readies what it likes to have ready
 READY_ATTEMPTS = 500
@@ -67,9 +68,11 @@ async def _launched(launcher: Launcher, folder: str) -> float:
 @contextlib.contextmanager
 def _launch(folder: str) -> Iterator[tuple[Launch, socket.socket]]:
     """What the engine hands to its launcher for a function, and the function's socket."""
-    app = appdef.app(str(uuid.uuid4()), HELLO, Options(), timeline.utc_now(), appdef.Placement())
+    app = app_definition.app(
+        str(uuid.uuid4()), HELLO, Options(), timeline.utc_now(), app_definition.PlacementSettings()
+    )
     own = {"MESOS_TASK_ID": "bench", "MESOS_SANDBOX": folder}
-    python = {"PATH": environment.python_path(), "LANG": environment.LANG}
+    python = {"PATH": task_environment.python_path(), "LANG": task_environment.LANG}
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         open(Path(folder, "output"), "wb") as output,

@@ -5,7 +5,7 @@ The settings come from the environment; docs/configuration.md lists them.
 
 import sys
 
-from fob.main import main
+from fob.dispatcher.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -39,7 +39,7 @@ def test_every_route_is_documented() -> None:
 
 def routes() -> list[str]:
     """The dispatcher's routes as the documentation writes them: `/api/meta/<id>`."""
-    table = (live.SERVICE / "fob" / "dispatcher" / "routes.py").read_text()
+    table = (live.SERVICE / "fob" / "dispatcher" / "api" / "routes.py").read_text()
     found = re.findall(r'\(rf?"(/[^"]*)"', table)
     assert "/api/stats" in found
     return [re.sub(r"\{_ID\}|\.\*", "<id>", route) for route in found]

@@ -1,183 +1,288 @@
-"""Imports point down: who may know whom, read from the source."""
+"""Who may import whom, read from the source: each room knows only the rooms that its line names.
+
+`python tests/test_layering.py` prints how many rooms and arrows there are.
+"""
 
 import ast
+import functools
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-import live
+SERVICE = Path(__file__).parents[1] / "service"
+FILES = sorted((SERVICE / "fob").rglob("*.py"))
 
-PACKAGE = live.SERVICE / "fob"
-FILES = sorted(PACKAGE.rglob("*.py"))
+# what every room may know, except those that travel or run alone (ALONE)
+LEAVES = ("errors", "config", "log", "timeline", "state")
+# they know nothing of fob: the runner travels inside apps, the programs run by themselves
+ALONE = ("runner", "parts", "engine.programs")
 
-# what everyone may know
-COMMON = {"fob", "fob.errors", "fob.config", "fob.disk", "fob.held", "fob.log", "fob.timeline"}
-# the three that may know both sides: they put them together
-BOTH_SIDES = {"fob.main", "fob.cli", "fob.demo"}
-# the engine's rooms, and what lies beside them: each may know those before it
-ENGINE = [
-    "programs",
-    "refusals",
-    "states",
-    "pieces",
-    "events",
-    "definitions",
-    "store",
-    "machine",
-    "launchers",
-    "docker",
-    "health",
-    "tasks",
-    "staging",
-    "deployments",
-    "supervision",
-    "changes",
-    "api",
-    "link",
-    "main",
-    "__main__",
-]
+# Each room, and the rooms that it may import. A line may name only rooms of earlier lines, so what
+# holds to the table has no circles. A module beside rooms (engine/main.py) is a room of its own.
+ROOMS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(LEAVES, LEAVES),
+    **dict.fromkeys(ALONE, ()),
+    "http": (),
+    "marathon": ("http",),
+    "source": ("parts",),
+    "functions": ("source", "marathon"),
+    "dispatcher.guard": (),
+    "dispatcher.in_flight": (),
+    "dispatcher.gateway": (
+        "http",
+        "marathon",
+        "functions",
+        "dispatcher.guard",
+        "dispatcher.in_flight",
+    ),
+    "dispatcher.api": (
+        "http",
+        "parts",
+        "source",
+        "functions",
+        "dispatcher.guard",
+        "dispatcher.in_flight",
+        "dispatcher.gateway",
+    ),
+    "dispatcher.front": ("http", "dispatcher.in_flight", "dispatcher.gateway"),
+    "engine.errors": (),
+    "engine.states": (),
+    "engine.chunks": (),
+    "engine.events": ("engine.chunks",),
+    "engine.definitions": ("engine.programs", "engine.errors", "engine.chunks"),
+    "engine.store": ("engine.errors", "engine.chunks", "engine.states", "engine.definitions"),
+    "engine.runtime": (
+        "engine.programs",
+        "engine.chunks",
+        "engine.definitions",
+        "engine.store",
+    ),
+    "engine.tasks": (
+        "engine.states",
+        "engine.definitions",
+        "engine.store",
+        "engine.runtime",
+    ),
+    "engine.health": ("engine.definitions", "engine.runtime", "engine.tasks"),
+    "engine.control": (
+        "engine.errors",
+        "engine.states",
+        "engine.chunks",
+        "engine.events",
+        "engine.definitions",
+        "engine.store",
+        "engine.runtime",
+        "engine.tasks",
+        "engine.health",
+    ),
+    "engine.api": (
+        "engine.errors",
+        "engine.chunks",
+        "engine.events",
+        "engine.definitions",
+        "engine.runtime",
+        "engine.tasks",
+        "engine.control",
+    ),
+    "engine.discovery": (),
+    "engine.main": (
+        "engine.events",
+        "engine.definitions",
+        "engine.store",
+        "engine.runtime",
+        "engine.health",
+        "engine.control",
+        "engine.api",
+        "engine.discovery",
+    ),
+    "engine.__main__": ("engine.main",),
+    # the two that put both sides together: the service starts an engine, the command starts either
+    "dispatcher.main": (
+        "http",
+        "marathon",
+        "functions",
+        "dispatcher.guard",
+        "dispatcher.in_flight",
+        "dispatcher.gateway",
+        "dispatcher.api",
+        "dispatcher.front",
+        "engine.discovery",
+    ),
+    "cli": ("parts", "source", "dispatcher.main", "engine.main"),
+    "__main__": ("cli",),
+}
 
 
 def name_of(file: Path) -> str:
-    parts = file.relative_to(live.SERVICE).with_suffix("").parts
+    parts = file.relative_to(SERVICE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_of(file: Path) -> set[str]:
-    """The modules of fob that a file imports anywhere in it, by full name."""
-    return _imports(file, ast.walk(ast.parse(file.read_bytes())))
+MODULES = {name_of(file): file for file in FILES}
 
 
-def imports_at_work(file: Path) -> set[str]:
-    """Those of them that are there when it runs, and not for its annotations alone."""
-    return _imports(file, _at_work(ast.parse(file.read_bytes())))
+def room_of(module: str) -> str:
+    """The longest entry of the table that holds the module; its own name when none does."""
+    name = module.removeprefix("fob.")
+    holders = [room for room in ROOMS if name == room or name.startswith(f"{room}.")]
+    return max(holders, key=len, default=name)
 
 
-def _at_work(tree: ast.AST) -> Iterator[ast.AST]:
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            yield node
-            yield from _at_work(node)
-
-
-def _imports(file: Path, nodes: Iterable[ast.AST]) -> set[str]:
-    found = set()
-    for node in nodes:
+def imports_of(tree: ast.AST, name: str = "") -> set[str]:
+    """The modules of fob that the code imports anywhere, for annotations alone too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: imports are absolute"
+            assert node.level == 0, f"{name}: imports are absolute"
             found |= {_imported(str(node.module), alias.name) for alias in node.names}
-    return {name for name in found if name == "fob" or name.startswith("fob.")}
+    return {module for module in found if module == "fob" or module.startswith("fob.")}
 
 
 def _imported(module: str, name: str) -> str:
     """`from module import name` as a module's name, `name` being one or something in it."""
-    base = live.SERVICE.joinpath(*module.split("."), name)
-    is_module = base.with_suffix(".py").exists() or (base / "__init__.py").exists()
-    return f"{module}.{name}" if is_module else module
+    return f"{module}.{name}" if f"{module}.{name}" in MODULES else module
 
 
-def is_in(name: str, package: str) -> bool:
-    return name == package or name.startswith(f"{package}.")
+def hidden_imports_of(tree: ast.AST) -> list[str]:
+    """Strings that name a module of fob, or hold code that imports one: readers would miss them."""
+    values = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    texts = (value for value in values if isinstance(value, str) and "fob." in value)
+    return [text for text in texts if text in MODULES or re.search(r"\b(import|from) fob\.", text)]
 
 
-def files_outside(*packages: str) -> Iterator[Path]:
-    return (f for f in FILES if not any(is_in(name_of(f), package) for package in packages))
+@functools.cache
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """Each pair of rooms of which the first imports the second, with the modules that do."""
+    found = defaultdict(list)
+    for name, file in MODULES.items():
+        for other in imports_of(ast.parse(file.read_bytes()), name):
+            if other != "fob" and room_of(other) != room_of(name):
+                found[room_of(name), room_of(other)].append(name)
+    return found
 
 
-def files_in(*packages: str) -> list[Path]:
-    return [f for f in FILES if any(is_in(name_of(f), package) for package in packages)]
+def circles(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """The rooms from which arrows lead back to themselves."""
+    leads: dict[str, set[str]] = defaultdict(set)
+    for room, other in pairs:
+        leads[room].add(other)
+    return sorted(room for room in list(leads) if room in _reached(room, leads))
+
+
+def _reached(room: str, leads: dict[str, set[str]]) -> set[str]:
+    reached, ahead = set(), [room]
+    while ahead:
+        new = leads.get(ahead.pop(), set()) - reached
+        reached |= new
+        ahead += new
+    return reached
+
+
+def classes() -> Iterator[tuple[str, str]]:
+    """Each class that is defined anywhere, with its module."""
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.ClassDef):
+                yield node.name, name
 
 
 def reads_environment(file: Path) -> bool:
-    tree = ast.parse(file.read_bytes())
     named = {
         node.attr if isinstance(node, ast.Attribute) else node.name
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(file.read_bytes()))
         if isinstance(node, ast.Attribute | ast.alias)
     }
     return bool(named & {"environ", "environb", "getenv", "getenvb"})
 
 
-def test_only_those_who_put_the_parts_together_know_the_engine() -> None:
-    outside = files_outside("fob.engine", *BOTH_SIDES)
-    knowing = {
-        name_of(file): name
-        for file in outside
-        for name in imports_of(file)
-        if is_in(name, "fob.engine")
-    }
-    assert knowing == {}
+def allowed(room: str) -> set[str]:
+    return set(ROOMS[room]) if room in ALONE else {*ROOMS[room], *LEAVES}
 
 
-@pytest.mark.parametrize("file", files_in("fob.engine"), ids=name_of)
-def test_the_engine_knows_nothing_of_functions(file: Path) -> None:
-    others = {name for name in imports_of(file) if not is_in(name, "fob.engine")}
-    assert others <= COMMON
+def test_every_module_is_in_a_room() -> None:
+    rooms = {room_of(name) for name, file in MODULES.items() if file.name != "__init__.py"}
+    assert rooms == set(ROOMS)
 
 
-def room_of(name: str) -> str:
-    return name.split(".")[2]
+def test_the_table_has_no_circles() -> None:
+    rooms = [room for room in ROOMS if room not in LEAVES]
+    upward = [(r, o) for r in rooms for o in ROOMS[r] if rooms.index(o) >= rooms.index(r)]
+    assert upward == []
 
 
-def test_the_engines_rooms_are_all_in_order() -> None:
-    rooms = {room_of(name) for name in map(name_of, FILES) if name.startswith("fob.engine.")}
-    assert rooms == set(ENGINE)
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_its_line_names(room: str) -> None:
+    others = {other: names for (this, other), names in arrows().items() if this == room}
+    assert {other: names for other, names in others.items() if other not in allowed(room)} == {}
 
 
-@pytest.mark.parametrize("room", ENGINE)
-def test_a_room_of_the_engine_knows_only_those_below_it(room: str) -> None:
-    below = ENGINE[: ENGINE.index(room) + 1]
-    knowing = {
-        name_of(file): name
-        for file in files_in(f"fob.engine.{room}")
-        for name in imports_at_work(file)
-        if name.startswith("fob.engine.") and room_of(name) not in below
-    }
-    assert knowing == {}
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_line_names_nothing_that_the_room_does_not_import(room: str) -> None:
+    imported = {other for this, other in arrows() if this == room}
+    assert set(ROOMS[room]) - set(LEAVES) <= imported
 
 
-@pytest.mark.parametrize("file", files_in("fob.engine.programs"), ids=name_of)
-def test_the_engines_programs_know_nothing_of_fob(file: Path) -> None:
-    assert imports_of(file) == set()
+def test_there_are_no_circles() -> None:
+    assert circles(arrows()) == []
 
 
-@pytest.mark.parametrize("file", files_in("fob.marathon"), ids=name_of)
-def test_the_marathon_client_knows_nothing_of_functions(file: Path) -> None:
-    others = {name for name in imports_of(file) if not is_in(name, "fob.marathon")}
-    assert others <= COMMON | {"fob.message"}
+def test_a_circle_is_found() -> None:
+    assert circles([("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")]) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("file", [PACKAGE / "runner.py", *files_in("fob.parts")], ids=name_of)
-def test_the_runner_and_its_parts_know_nothing_of_fob(file: Path) -> None:
-    assert imports_of(file) == set()
+def test_imports_for_annotations_alone_count() -> None:
+    code = "if TYPE_CHECKING:\n    from fob.engine.tasks.task import Task\n"
+    assert imports_of(ast.parse(code)) == {"fob.engine.tasks.task"}
 
 
-def test_the_verbs_know_nothing_of_http() -> None:
-    knowing = {
-        name_of(file): name
-        for file in files_outside("fob.dispatcher", "fob.main")
-        for name in imports_of(file)
-        if is_in(name, "fob.dispatcher")
-    }
-    assert knowing == {}
+# the command by which a dispatcher starts its engine, as it is called in its help, and a label of
+# the engine's containers
+NAMES = {
+    "fob.engine.discovery": ["fob.engine"],
+    "fob.engine.__main__": ["fob.engine"],
+    "fob.engine.runtime.docker.recipe": ["fob.engine"],
+}
 
 
-def test_nobody_imports_the_command_line() -> None:
-    knowing = {
-        name_of(file)
-        for file in files_outside("fob.cli", "fob.__main__")
-        for name in imports_of(file)
-        if is_in(name, "fob.cli")
-    }
-    assert knowing == set()
+@pytest.mark.parametrize("name", MODULES)
+def test_no_import_hides_in_a_string(name: str) -> None:
+    hidden = hidden_imports_of(ast.parse(MODULES[name].read_bytes()))
+    assert hidden == NAMES.get(name, [])
+
+
+@pytest.mark.parametrize(
+    "code", ['import_module("fob.engine.main")', 'run("from fob.engine import main")']
+)
+def test_an_import_in_a_string_is_found(code: str) -> None:
+    assert len(hidden_imports_of(ast.parse(code))) == 1
+
+
+def test_a_class_name_belongs_to_one_module() -> None:
+    homes = defaultdict(set)
+    for name, module in classes():
+        homes[name].add(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+def test_only_the_leaves_lie_beside_the_rooms() -> None:
+    loose = {file.stem for file in (SERVICE / "fob").glob("*.py")}
+    assert loose == {"__init__", "__main__", "runner", *LEAVES}
 
 
 def test_the_environment_is_read_in_one_module_only() -> None:
-    readers = {name_of(file) for file in FILES if reads_environment(file)}
+    readers = {name for name, file in MODULES.items() if reads_environment(file)}
     # a task's environment is its own: the runner and its parts read it, the zygote makes it
     tasks_own = {"fob.runner", "fob.parts.aws", "fob.engine.programs.zygote"}
     assert readers - tasks_own == {"fob.config"}
+
+
+if __name__ == "__main__":
+    pairs = arrows()
+    between = [(room, other) for room, other in pairs if other not in LEAVES]
+    print(f"{len(ROOMS) - len(LEAVES)} rooms beside {len(LEAVES)} leaves")
+    print(f"{len(between)} arrows between them, {len(circles(pairs))} rooms in circles")

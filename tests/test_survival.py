@@ -9,7 +9,7 @@ import pytest
 import requests
 
 import live
-from fob.engine.machine.files import SPARES
+from fob.engine.runtime.task_folders import SPARES
 
 PID = "import os\n\ndef handler():\n    return os.getpid()\n"
 

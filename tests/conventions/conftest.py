@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import live
-from fob import dependencies
+from fob.source import dependencies
 from indexes import skip_if_unreachable
 
 sys.path.insert(0, str(live.ROOT / "tests" / "runner"))  # the runner's own tests start it likewise

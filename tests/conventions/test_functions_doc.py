@@ -10,7 +10,7 @@ import pytest
 from running import Answer, Runner
 
 import live
-from fob import source
+from fob.source import parsing
 
 EXAMPLES = live.ROOT / "examples"
 ROWS = re.findall(
@@ -281,7 +281,7 @@ def test_the_row_is_true(
 def test_the_dispatcher_sees_the_same_without_running_it(
     title: str, convention: str, file: str
 ) -> None:
-    found = source.check((EXAMPLES / file).read_bytes()).convention
+    found = parsing.check((EXAMPLES / file).read_bytes()).convention
     assert found.name == convention, found.why
     if convention == "plain":
         assert found.why == "its parameters are its arguments"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import live
-from fob import appdef, bundle
-from fob.appdef import Placement
-from fob.options import Options
+from fob.functions import app_definition, bundle
+from fob.functions.app_definition import PlacementSettings
+from fob.functions.options import Options
 
 FOB = live.SERVICE / "fob"
 PARTS = sorted(file for file in (FOB / "parts").glob("*.py") if file.stem != "__init__")
@@ -19,7 +19,9 @@ BUNDLE_BYTES = 56 * 1024  # of the environment value with an empty snippet
 
 def env_value(snippet: bytes = b"") -> str:
     id_ = "0e38b688-86e3-4966-9060-cf01eef59426"
-    app = appdef.app(id_, snippet, Options(), "2016-04-02T23:09:47.123Z", Placement())
+    app = app_definition.app(
+        id_, snippet, Options(), "2016-04-02T23:09:47.123Z", PlacementSettings()
+    )
     return str(app["env"]["FOB_FUNCTION"])
 
 

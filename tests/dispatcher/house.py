@@ -12,16 +12,16 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 import live
-from fob.appdef import Placement
-from fob.dispatcher.calls import Calls
+from fob.dispatcher.api.routes import application
 from fob.dispatcher.front import Front
+from fob.dispatcher.gateway.routing import Routing
 from fob.dispatcher.guard import Guard
-from fob.dispatcher.inhand import InHand
-from fob.dispatcher.routes import application
-from fob.dispatcher.wires import Wires
-from fob.functions import Functions
-from fob.marathon import Marathon, Tasks
-from fob.snippets import Snippets
+from fob.dispatcher.in_flight import InFlight
+from fob.functions.app_definition import PlacementSettings
+from fob.functions.service import Functions
+from fob.functions.store import SnippetStore
+from fob.http.transport import Transports
+from fob.marathon import Marathon, TaskTable
 
 T = TypeVar("T")
 SAMPLE = b'def call_me():\n    print("Hello serverless world!")\n'
@@ -50,12 +50,12 @@ class House:
         self._fake.add_socket(sock)
         url = f"http://127.0.0.1:{port}/service/marathon"
         self.client = Marathon(url, read_timeout=self._read_timeout)
-        self.tasks = Tasks(self.client)
-        self.snippets = Snippets(self.folder)
-        self.functions = Functions(self.client, self.tasks, self.snippets, Placement())
-        guard, self.in_hand = Guard("127.0.0.1", self._token), InHand()
-        self.wires = Wires()
-        self.calls = Calls(self.functions, guard, self.in_hand, self.wires)
+        self.tasks = TaskTable(self.client)
+        self.snippets = SnippetStore(self.folder)
+        self.functions = Functions(self.client, self.tasks, self.snippets, PlacementSettings())
+        guard, self.in_hand = Guard("127.0.0.1", self._token), InFlight()
+        self.wires = Transports()
+        self.calls = Routing(self.functions, guard, self.in_hand, self.wires)
         routes = application(self.functions, guard, self.in_hand, self.calls.pool)
         self.front = Front(routes, self.calls, self.in_hand, self.wires)
         sock, self.port = bind_unused_port()

@@ -1,7 +1,7 @@
 import re
 
 import live
-from fob.options import Options
+from fob.functions.options import Options
 
 PAGE = (live.ROOT / "docs" / "api.md").read_text()
 # what ends the process or is settled inside is never an answer

@@ -9,7 +9,7 @@ import requests
 from house import House, Serve
 
 import live
-from fob.dispatcher import calls, pool
+from fob.dispatcher.gateway import pool, routing
 
 
 async def head_of(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:
@@ -326,7 +326,7 @@ def test_a_call_waits_for_a_function_that_starts(house):
 
 
 def test_a_function_that_does_not_start_is_503_in_the_end(house, monkeypatch):
-    monkeypatch.setattr(calls, "READY_SECONDS", 0.2)
+    monkeypatch.setattr(routing, "READY_SECONDS", 0.2)
     assert house.error("POST", f"/api/call/{house.gen()}", data=b"x") == (503, "not_ready")
 
 
@@ -337,7 +337,7 @@ def test_a_suspended_function_is_503_at_once(house):
 
 
 def test_a_function_that_does_not_answer_is_504(house, monkeypatch):
-    monkeypatch.setattr(calls, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(routing, "GRACE_SECONDS", 0.1)
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fob.dispatcher import descriptions
+from fob.dispatcher.api import descriptions
 
 TOLD = {
     "entry": "f",

@@ -7,7 +7,7 @@ import pytest
 import requests
 from house import SAMPLE
 
-from fob.dispatcher import forms
+from fob.dispatcher.api import forms
 from fob.errors import BadRequest
 from zips import zipped
 

@@ -11,7 +11,7 @@ from test_calls import answer, echo, head_of, says
 from wire import Answer, Wire
 
 import live
-from fob.dispatcher import client
+from fob.http import server
 
 STATS = b'{"status": "fob up"}'
 
@@ -161,7 +161,7 @@ def test_a_head_that_is_too_large_is_431(house, kind):
 
 
 def test_a_head_that_does_not_end_in_time_is_408(house, monkeypatch):
-    monkeypatch.setattr(client, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     with Wire(house.port) as idle, Wire(house.port) as slow, Wire(house.port) as later:
         later.ask("GET /api/stats")
         assert later.answer().body == STATS
@@ -177,7 +177,7 @@ def test_a_head_that_does_not_end_in_time_is_408(house, monkeypatch):
 
 
 def test_a_connection_that_lies_idle_for_long_is_closed(house, monkeypatch):
-    monkeypatch.setattr(client, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.2)
     with Wire(house.port) as fresh, Wire(house.port) as used:
         used.ask("GET /api/stats")
         assert used.answer().body == STATS
@@ -186,8 +186,8 @@ def test_a_connection_that_lies_idle_for_long_is_closed(house, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["route", "call"])
 def test_a_body_that_stalls_is_408(house, monkeypatch, kind):
-    for module in ("client", "call", "bridge"):
-        monkeypatch.setattr(f"fob.dispatcher.{module}.STALL_SECONDS", 0.2)
+    for module in ("http.server", "dispatcher.gateway.call", "http.tornado_bridge"):
+        monkeypatch.setattr(f"fob.{module}.STALL_SECONDS", 0.2)
     with Wire(house.port) as wire:
         wire.ask(f"POST {paths(house)[kind]}", "Content-Length: 9", body="half")
         got = wire.answer()

@@ -9,10 +9,10 @@ import requests
 from house import SAMPLE, House
 
 import live
-from fob import registration
 from fob.errors import StorageFailed
+from fob.functions import registration
+from fob.functions.store import FILE, SnippetRecord
 from fob.marathon import client
-from fob.snippets import FILE, Record
 
 ID = "11111111-86e3-4966-9060-cf01eef59426"
 
@@ -49,7 +49,7 @@ def test_a_registration_nobody_can_vouch_for_is_cleared_up_later(house):
 
 
 def test_a_registration_that_a_crash_cut_off_is_cleared_up(house):
-    house.snippets.put(ID, Record(SAMPLE, "", ""))
+    house.snippets.put(ID, SnippetRecord(SAMPLE, "", ""))
     house.run(house.functions.settle())
     assert house.files() == []
 
@@ -57,7 +57,7 @@ def test_a_registration_that_a_crash_cut_off_is_cleared_up(house):
 def test_a_registration_that_may_have_been_told_of_stays_when_the_machine_went_down(house):
     [kept, gone] = [ID, ID.replace("1", "2")]
     for id_ in (kept, gone):
-        house.snippets.put(id_, Record(SAMPLE, "", ""))
+        house.snippets.put(id_, SnippetRecord(SAMPLE, "", ""))
     with sqlite3.connect(house.folder / FILE) as db:
         db.execute("UPDATE snippets SET boot = 'another'")
     house.marathon.apps[f"/fob-aviary/{kept}"] = {"id": f"/fob-aviary/{kept}"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fob.engine.machine.files import TaskFolder
+from fob.engine.runtime.task_folders import TaskFolder
 
 
 @pytest.fixture

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import live
-from fob.engine.launchers import environment
-from fob.engine.launchers.contract import Exit, Launch, Launcher, Running
-from fob.engine.launchers.executed import ProcessLauncher, identity
-from fob.engine.launchers.forked import COMMAND, ZygoteLauncher
+from fob.engine.runtime import task_environment
+from fob.engine.runtime.launcher import (
+    Exit,
+    Launch,
+    Launcher,
+    Running,
+)
+from fob.engine.runtime.process_launcher import ProcessLauncher, identity
+from fob.engine.runtime.zygote_launcher import COMMAND, ZygoteLauncher
 
 # a program as small as can be: it runs what it is given
 PROGRAM = b"if __name__ == '__main__':\n    exec(SNIPPET)\n"
@@ -38,8 +43,8 @@ class Bench:
         """Start a process that runs the Python lines `given`, with its output in two files."""
         self.ended = asyncio.get_running_loop().create_future()
         variables = {
-            "PATH": environment.python_path(),
-            "LANG": environment.LANG,
+            "PATH": task_environment.python_path(),
+            "LANG": task_environment.LANG,
             "FOB_FUNCTION": packed(self.program, given),
         }
         outputs = [os.open(self.folder / name, FLAGS, 0o600) for name in ("stdout", "stderr")]

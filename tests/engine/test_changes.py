@@ -3,18 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from fob.engine.changes import Changes
-from fob.engine.definitions import definitions
-from fob.engine.deployments.deployments import Deployments
-from fob.engine.deployments.keeping import Keeping
-from fob.engine.docker.host import DockerHost
-from fob.engine.docker.policy import Policy
+from fob.engine.control.changes import Changes
+from fob.engine.control.deployments import Deployments
+from fob.engine.control.keeping import Keeping
+from fob.engine.definitions import app_definitions
+from fob.engine.errors import ApiError
 from fob.engine.events import Events
-from fob.engine.refusals import Refusal
-from fob.engine.store.store import AppRecord, Store
+from fob.engine.runtime.docker.host import DockerHost
+from fob.engine.runtime.docker.policy import Policy
+from fob.engine.store.records import AppRecord, Store
 from fob.engine.tasks.app import App
 
-DEFINITION = definitions.complete({"id": "/a", "cmd": "true"})
+DEFINITION = app_definitions.complete({"id": "/a", "cmd": "true"})
 
 
 class Wanted:
@@ -47,7 +47,7 @@ def changes(store: Store) -> Changes:
 
 def test_an_app_that_cannot_be_kept_is_none(changes: Changes, store: Store) -> None:
     store._db.execute("PRAGMA query_only = 1")  # as a full disk
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         changes.create(DEFINITION)
     assert caught.value.status == 507
     assert changes.tree().apps == {}
@@ -71,6 +71,6 @@ def test_no_task_is_killed_when_its_app_cannot_be_scaled(changes: Changes, store
     store.put_app(DEFINITION, "2016-04-02T02:41:44.123Z")
     task = Killed("/a")
     store._db.execute("PRAGMA query_only = 1")  # as a full disk
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         changes.kill([task], scale=True, force=False)  # type: ignore[list-item]
     assert (caught.value.status, task.killed) == (507, False)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 import live
-from fob.engine.definitions import definitions
+from fob.engine.definitions import app_definitions
 from fob.engine.definitions.constraints import attributes_of, unmet
-from fob.engine.refusals import Refusal
+from fob.engine.errors import ApiError
 from fob.errors import BadRequest
 
 FOREVER = "exec sleep 1000"
@@ -79,8 +79,8 @@ def test_a_machine_takes_as_many_as_the_constraint_allows(
 )
 def test_what_is_no_constraint_is_refused_in_marathons_words(constraint: Any, error: str) -> None:
     app = {"id": "/a", "cmd": "true", "constraints": [["rack", "UNIQUE"], constraint]}
-    with pytest.raises(Refusal) as caught:
-        definitions.complete(app)
+    with pytest.raises(ApiError) as caught:
+        app_definitions.complete(app)
     assert caught.value.body["details"] == [{"path": "/constraints(1)", "errors": [error]}]
 
 

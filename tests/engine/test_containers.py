@@ -9,23 +9,28 @@ from typing import Any
 import pytest
 
 import live
-from fob.engine.definitions import definitions
-from fob.engine.definitions.containers import Port, container_of, image_of, ports_of
-from fob.engine.definitions.definitions import Definition
-from fob.engine.docker import parameters
-from fob.engine.docker.host import DockerHost
-from fob.engine.docker.policy import Policy
-from fob.engine.launchers import environment
-from fob.engine.refusals import Refusal
+from fob.engine.definitions import app_definitions
+from fob.engine.definitions.app_definitions import Definition
+from fob.engine.definitions.containers import (
+    Port,
+    container_of,
+    image_of,
+    ports_of,
+)
+from fob.engine.errors import ApiError
+from fob.engine.runtime import task_environment
+from fob.engine.runtime.docker import parameters
+from fob.engine.runtime.docker.host import DockerHost
+from fob.engine.runtime.docker.policy import Policy
 from fob.engine.states import TaskState
-from fob.engine.store.store import TaskRecord
+from fob.engine.store.records import TaskRecord
 from fob.errors import BadRequest
 
 NOWHERE = DockerHost("unix:///nowhere")
 
 
 def complete(container: Any, **more: Any) -> Definition:
-    return definitions.complete({"id": "/a", "container": container} | more)
+    return app_definitions.complete({"id": "/a", "container": container} | more)
 
 
 def docker(**more: Any) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def docker(**more: Any) -> dict[str, Any]:
 
 
 def faults(container: Any, **more: Any) -> list[tuple[str, str]]:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         complete(container, **more)
     return told(caught.value.body["details"])
 
@@ -69,7 +74,7 @@ def test_the_older_words_become_the_newer_ones() -> None:
 
 def test_what_is_settled_stays_as_it_is() -> None:
     once = complete(docker(network="BRIDGE"))
-    assert definitions.merge(once, {}, "/a") == once
+    assert app_definitions.merge(once, {}, "/a") == once
 
 
 def test_an_app_that_says_nothing_of_networks_has_the_hosts() -> None:
@@ -84,7 +89,7 @@ def test_an_app_on_the_bridge_that_says_nothing_of_ports_has_one() -> None:
 
 def test_a_change_may_bring_the_other_network() -> None:
     bridged = complete(docker(network="BRIDGE"))
-    host = definitions.merge(bridged, {"container": docker(network="HOST")}, "/a")
+    host = app_definitions.merge(bridged, {"container": docker(network="HOST")}, "/a")
     assert host["networks"] == [{"mode": "host"}]
 
 
@@ -111,8 +116,10 @@ def test_an_app_without_an_image_is_one_of_processes() -> None:
 
 def test_a_container_has_no_socket_to_rest_at() -> None:
     labels = {"FOB_ACTIVATION": "on-demand"}
-    assert not definitions.on_demand(complete(docker(), labels=labels))
-    assert definitions.on_demand(definitions.complete({"id": "/a", "cmd": "x", "labels": labels}))
+    assert not app_definitions.on_demand(complete(docker(), labels=labels))
+    assert app_definitions.on_demand(
+        app_definitions.complete({"id": "/a", "cmd": "x", "labels": labels})
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +239,7 @@ def test_the_environment_of_a_container_is_its_images_and_marathons() -> None:
     mapping = {"containerPort": 80, "name": "web"}
     definition = complete(docker(network="BRIDGE", portMappings=[mapping]))
     record = TaskRecord("a.1", "/a", "v", TaskState.STAGING, (21000,), 1, 16, "t")
-    found = environment.for_task(record, definition, "127.0.0.1", Path("/outside"))
+    found = task_environment.for_task(record, definition, "127.0.0.1", Path("/outside"))
     assert found["PORT0"] == found["PORT_80"] == found["PORT_WEB"] == "21000"
     assert found["MESOS_SANDBOX"] == "/mnt/mesos/sandbox"
     assert found["MARATHON_APP_DOCKER_IMAGE"] == "x"

@@ -2,14 +2,14 @@ from typing import Any
 
 import pytest
 
-from fob.engine import pieces
-from fob.engine.definitions import definitions
-from fob.engine.refusals import Refusal
+from fob.engine import chunks
+from fob.engine.definitions import app_definitions
+from fob.engine.errors import ApiError
 
 
 def refused(body: Any) -> dict[str, list[str]]:
-    with pytest.raises(Refusal) as caught:
-        definitions.complete(body)
+    with pytest.raises(ApiError) as caught:
+        app_definitions.complete(body)
     assert caught.value.status == 422
     told = {fault["path"]: fault["errors"] for fault in caught.value.body["details"]}
     unread = any(error.startswith("error.") for errors in told.values() for error in errors)
@@ -22,23 +22,23 @@ def app(**more: Any) -> dict[str, Any]:
 
 
 def test_what_is_not_said_gets_marathons_defaults() -> None:
-    definition = definitions.complete(app())
+    definition = app_definitions.complete(app())
     assert (definition["instances"], definition["cpus"], definition["mem"]) == (1, 1, 128)
     assert definition["portDefinitions"] == [{"port": 0, "protocol": "tcp", "labels": {}}]
     assert "acceptedResourceRoles" not in definition
 
 
 def test_null_means_absent() -> None:
-    assert definitions.complete(app(instances=None, env=None))["instances"] == 1
+    assert app_definitions.complete(app(instances=None, env=None))["instances"] == 1
 
 
 def test_unknown_keys_are_ignored() -> None:
-    assert "birds" not in definitions.complete(app(birds=3))
+    assert "birds" not in app_definitions.complete(app(birds=3))
 
 
 @pytest.mark.parametrize("given", ["a//b/", "a/b", "/a/./b", "/x/../a/b", "../a/b"])
 def test_ids_become_absolute(given: str) -> None:
-    assert definitions.complete(app(id=given))["id"] == "/a/b"
+    assert app_definitions.complete(app(id=given))["id"] == "/a/b"
 
 
 @pytest.mark.parametrize(
@@ -84,39 +84,39 @@ def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
 
 
 def test_the_old_ports_key_becomes_port_definitions() -> None:
-    definition = definitions.complete(app(ports=[0, 0]))
+    definition = app_definitions.complete(app(ports=[0, 0]))
     assert len(definition["portDefinitions"]) == 2
 
 
 def test_a_change_merges_at_the_top_level() -> None:
-    old = definitions.complete(app(env={"A": "1"}, instances=2))
-    new = definitions.merge(old, {"env": {"B": "2"}}, "/a/b")
+    old = app_definitions.complete(app(env={"A": "1"}, instances=2))
+    new = app_definitions.merge(old, {"env": {"B": "2"}}, "/a/b")
     assert new["env"] == {"B": "2"}
     assert (new["instances"], new["cmd"]) == (2, "true")
 
 
 def test_a_change_from_cmd_to_args_drops_the_cmd() -> None:
-    new = definitions.merge(definitions.complete(app()), {"args": ["true"]}, "/a/b")
+    new = app_definitions.merge(app_definitions.complete(app()), {"args": ["true"]}, "/a/b")
     assert (new["cmd"], new["args"]) == (None, ["true"])
 
 
 def test_what_many_apps_have_in_common_is_there_once() -> None:
     body = {"cmd": "true", "healthChecks": [{"protocol": "TCP"}], "upgradeStrategy": {}}
-    one, two = (definitions.complete(body | {"id": id_}) for id_ in ("/one", "/two"))
+    one, two = (app_definitions.complete(body | {"id": id_}) for id_ in ("/one", "/two"))
     assert one["healthChecks"] is two["healthChecks"]
     assert one["portDefinitions"] is two["portDefinitions"]
-    other = definitions.complete(
+    other = app_definitions.complete(
         {"id": "/c", "cmd": "true", "healthChecks": [{"protocol": "HTTP"}]}
     )
     assert other["healthChecks"] != one["healthChecks"]
 
 
 def test_values_that_only_compare_as_equal_stay_what_they_are() -> None:
-    assert [pieces.common([value])[0] for value in (1, 1.0, True)] == [1, 1.0, True]
-    assert [str(pieces.common([value])[0]) for value in (1, 1.0, True)] == ["1", "1.0", "True"]
+    assert [chunks.common([value])[0] for value in (1, 1.0, True)] == [1, 1.0, True]
+    assert [str(chunks.common([value])[0]) for value in (1, 1.0, True)] == ["1", "1.0", "True"]
 
 
 def test_only_so_many_values_are_remembered() -> None:
-    for number in range(2 * pieces.COMMON):
-        assert pieces.common([number]) == [number]
-        assert len(pieces._common) <= pieces.COMMON
+    for number in range(2 * chunks.COMMON):
+        assert chunks.common([number]) == [number]
+        assert len(chunks._common) <= chunks.COMMON

@@ -2,10 +2,10 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from fob.engine.definitions import definitions
-from fob.engine.launchers import environment
+from fob.engine.definitions import app_definitions
+from fob.engine.runtime import task_environment
 from fob.engine.states import TaskState
-from fob.engine.store.store import TaskRecord
+from fob.engine.store.records import TaskRecord
 
 RECORD = TaskRecord(
     id="a_b.1",
@@ -20,8 +20,8 @@ RECORD = TaskRecord(
 
 
 def environment_of(record: TaskRecord = RECORD, **more: object) -> dict[str, str]:
-    definition = definitions.complete({"id": "/a/b", "cmd": "true", **more})
-    return environment.for_task(record, definition, "127.0.0.1", Path("/box"))
+    definition = app_definitions.complete({"id": "/a/b", "cmd": "true", **more})
+    return task_environment.for_task(record, definition, "127.0.0.1", Path("/box"))
 
 
 def test_a_task_gets_marathons_variables() -> None:
@@ -62,7 +62,7 @@ def test_nothing_of_the_engines_own_environment_leaks() -> None:
 def test_python3_on_the_path_is_a_real_interpreter_that_works() -> None:
     answer = subprocess.run(
         ["/bin/sh", "-c", "python3 -I -S -c 'print(1)'"],
-        env={"PATH": environment.python_path()},
+        env={"PATH": task_environment.python_path()},
         capture_output=True,
         check=True,
         text=True,

@@ -10,8 +10,8 @@ import pytest
 from fake_uv import FakeUv
 
 import live
-from fob.engine.staging import environments, installer
-from fob.engine.staging.environments import Needs, needs_of
+from fob.engine.runtime import environments, installer
+from fob.engine.runtime.environments import PackageSet, needs_of
 
 LIST = 'ls "$FOB_SITE_PACKAGES"; exec sleep 1000'
 
@@ -307,12 +307,12 @@ def test_without_uv_and_pip_the_reason_is_clear(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("site.getsitepackages", lambda prefixes: [])
-    limits = installer.Limits(10, 10**6)
+    limits = installer.InstallLimits(10, 10**6)
 
     async def build() -> Path:
         none = installer.Installer({"PATH": "/nowhere"}, limits)
         return await environments.Environments(tmp_path / "e", none).build(
-            Needs(("a",), ""), lambda data: None
+            PackageSet(("a",), ""), lambda data: None
         )
 
     with pytest.raises(environments.EnvironmentFailed, match=r"neither uv .* nor pip"):

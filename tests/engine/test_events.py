@@ -1,10 +1,15 @@
 import asyncio
 import json
 
-from fob.engine.events import BACKLOG, Event, Events, Stream
+from fob.engine.events import (
+    BACKLOG,
+    Event,
+    Events,
+    EventSubscription,
+)
 
 
-async def take(stream: Stream, number: int) -> list[Event | None]:
+async def take(stream: EventSubscription, number: int) -> list[Event | None]:
     taken: list[Event | None] = []
     while len(taken) < number:
         taken += await asyncio.wait_for(stream.some(), 5)

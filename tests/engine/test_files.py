@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 from fob import timeline
-from fob.engine.machine.files import (
+from fob.engine.runtime.task_folders import (
     MOMENT_SECONDS,
     OUTPUT_LIMIT_BYTES,
     PARTS,

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from fob.engine.definitions import groups
-from fob.engine.definitions.groups import Groups, Tree
-from fob.engine.refusals import Refusal
+from fob.engine.definitions import group_tree
+from fob.engine.definitions.group_tree import Groups, Tree
+from fob.engine.errors import ApiError
 
 
 def app(id_: str, **more: Any) -> dict[str, Any]:
@@ -14,13 +14,13 @@ def app(id_: str, **more: Any) -> dict[str, Any]:
 
 
 def faults(body: Any, group_id: str = "/g") -> dict[str, list[str]]:
-    with pytest.raises(Refusal) as caught:
-        groups.update(body, group_id, Tree())
+    with pytest.raises(ApiError) as caught:
+        group_tree.update(body, group_id, Tree())
     assert caught.value.status == 422
     return {fault["path"]: fault["errors"] for fault in caught.value.body["details"]}
 
 
-NOW = groups.update(
+NOW = group_tree.update(
     {
         "apps": [app("one", instances=2)],
         "groups": [{"id": "h", "apps": [app("two", instances=3)]}, {"id": "i"}],
@@ -37,7 +37,7 @@ def test_ids_are_relative_to_their_group() -> None:
 
 def test_ids_may_be_absolute() -> None:
     body = {"apps": [app("/g/one")], "groups": [{"id": "/g/h"}]}
-    tree = groups.update(body, "/g", Tree())
+    tree = group_tree.update(body, "/g", Tree())
     assert (set(tree.apps), set(tree.groups)) == ({"/g/one"}, {"/g", "/g/h"})
 
 
@@ -46,36 +46,36 @@ def test_dependencies_are_relative_to_their_group() -> None:
         "groups": [{"id": "h", "dependencies": ["../i"]}, {"id": "i"}],
         "apps": [app("one", dependencies=["two", "/x"])],
     }
-    tree = groups.update(body, "/g", Tree())
+    tree = group_tree.update(body, "/g", Tree())
     assert tree.groups["/g/h"] == ("/g/i",)
     assert tree.apps["/g/one"]["dependencies"] == ["/g/two", "/x"]
 
 
 def test_what_is_not_named_stays() -> None:
-    assert groups.update({}, "/g", NOW) == NOW
-    assert groups.update({"groups": [{"id": "h"}, {"id": "i"}]}, "/g", NOW) == NOW
+    assert group_tree.update({}, "/g", NOW) == NOW
+    assert group_tree.update({"groups": [{"id": "h"}, {"id": "i"}]}, "/g", NOW) == NOW
 
 
 def test_apps_that_are_named_replace_those_directly_in_the_group() -> None:
-    tree = groups.update({"apps": [app("three")]}, "/g", NOW)
+    tree = group_tree.update({"apps": [app("three")]}, "/g", NOW)
     assert set(tree.apps) == {"/g/three", "/g/h/two"}
 
 
 def test_groups_that_are_named_replace_those_in_the_group() -> None:
-    tree = groups.update({"groups": [{"id": "i"}]}, "/g", NOW)
+    tree = group_tree.update({"groups": [{"id": "i"}]}, "/g", NOW)
     assert set(tree.apps) == {"/g/one"}
     assert set(tree.groups) == {"/g", "/g/i"}
 
 
 def test_scaling_multiplies_and_rounds_up() -> None:
-    tree = groups.scaled(NOW, 1.5)
+    tree = group_tree.scaled(NOW, 1.5)
     assert {id_: a["instances"] for id_, a in tree.apps.items()} == {"/g/one": 3, "/g/h/two": 5}
 
 
 @pytest.mark.parametrize("wrong", ["2", True, -1, float("inf"), float("nan"), [], 1e300, 10**400])
 def test_a_factor_is_a_number_of_at_least_zero(wrong: Any) -> None:
-    with pytest.raises(Refusal, match="valid"):
-        groups.scaled(NOW, wrong)
+    with pytest.raises(ApiError, match="valid"):
+        group_tree.scaled(NOW, wrong)
 
 
 def test_every_fault_is_named_with_its_path() -> None:

@@ -10,10 +10,10 @@ import pytest
 from serving import Heard, Pages, become, check, counts
 
 import live
-from fob.engine.definitions import definitions
-from fob.engine.machine.files import TaskFolders
+from fob.engine.definitions import app_definitions
+from fob.engine.runtime.task_folders import TaskFolders
 from fob.engine.states import TaskState
-from fob.engine.store.store import TaskRecord
+from fob.engine.store.records import TaskRecord
 from fob.engine.tasks.task import Task
 
 FOREVER = "exec sleep 1000"
@@ -313,7 +313,7 @@ def test_a_task_that_says_itself_when_it_serves_is_not_asked(
     app = {"id": "/a", "cmd": "true", "labels": labels, "healthChecks": [check()]}
     record = TaskRecord("a.1", "/a", "", TaskState.RUNNING, (1,), 1, 1, "")
     folders = TaskFolders(tmp_path, tmp_path / "spare")
-    task = Task(record, definitions.complete(app), folders, lambda *_: None, lambda *_: None)
+    task = Task(record, app_definitions.complete(app), folders, lambda *_: None, lambda *_: None)
     assert len(task.health) == asked
 
 

@@ -12,11 +12,11 @@ import launching
 import pytest
 from launching import Bench, gone, until
 
-from fob.engine.definitions import definitions
+from fob.engine.definitions import app_definitions
 from fob.engine.definitions.containers import container_of
-from fob.engine.launchers.chosen import ChosenLauncher
-from fob.engine.launchers.contract import Exit, Launch, LaunchFailed
-from fob.engine.launchers.executed import ProcessLauncher
+from fob.engine.runtime.launcher import Exit, Launch, LaunchFailed
+from fob.engine.runtime.process_launcher import ProcessLauncher
+from fob.engine.runtime.selection import SelectedLauncher
 
 SLEEP = "import time; time.sleep(1000)"
 WITH_IMAGE = {"id": "/a", "container": {"type": "DOCKER", "docker": {"image": "x"}}}
@@ -201,11 +201,11 @@ def test_a_label_chooses_the_launcher_and_an_image_always_docker(tmp_path: Path)
 
     started: list[str] = []
     one, two, docker = (Named(name) for name in ("one", "two", "docker"))
-    chosen = ChosenLauncher({"one": one, "two": two}, "two", docker)
+    chosen = SelectedLauncher({"one": one, "two": two}, "two", docker)
     for wanted in ("one", "two", "", "docker"):
         chosen.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher=wanted), print)
     assert started == ["one", "two", "two", "two"]
-    image = container_of(definitions.complete(WITH_IMAGE), (1,))
+    image = container_of(app_definitions.complete(WITH_IMAGE), (1,))
     chosen.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher="one", container=image), print)
     assert started[-1] == "docker"
     asyncio.run(chosen.close())

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from fob.engine.launchers import packing
-from fob.engine.launchers.packing import Unpacker
+from fob.engine.runtime import packing
+from fob.engine.runtime.packing import Unpacker
 
 
 def packed(program: bytes, given: bytes) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fob import timeline
-from fob.engine.machine.files import TaskFolder
-from fob.engine.machine.pipes import Pipes, peek
+from fob.engine.runtime.pipes import Pipes, peek
+from fob.engine.runtime.task_folders import TaskFolder
 
 
 def test_what_is_written_to_the_pipes_arrives_in_the_files(folder: TaskFolder) -> None:

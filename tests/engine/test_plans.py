@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from fob.engine.definitions import definitions
-from fob.engine.deployments import plans
-from fob.engine.refusals import Refusal
+from fob.engine.control import plans
+from fob.engine.definitions import app_definitions
+from fob.engine.errors import ApiError
 
 
-def app(id_: str, version: str = "v1", **more: Any) -> definitions.Definition:
-    definition = definitions.complete({"id": id_, "cmd": "true", **more})
+def app(id_: str, version: str = "v1", **more: Any) -> app_definitions.Definition:
+    definition = app_definitions.complete({"id": id_, "cmd": "true", **more})
     return definition | {"versionInfo": {"lastConfigChangeAt": version, "lastScalingAt": "v9"}}
 
 
-def apps(*definitions_: definitions.Definition) -> dict[str, definitions.Definition]:
+def apps(*definitions_: app_definitions.Definition) -> dict[str, app_definitions.Definition]:
     return {each["id"]: each for each in definitions_}
 
 
@@ -70,7 +70,7 @@ def test_nothing_to_do_is_no_step() -> None:
 @pytest.mark.parametrize("first", ["/b", "/a"])
 def test_dependencies_in_a_circle_are_refused(first: str) -> None:
     after = apps(app("/a", dependencies=[first]), app("/b", dependencies=["/a"]))
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         plans.steps({}, after, {})
     assert caught.value.body["details"] == [
         {"path": "/", "errors": ["Dependency graph has cyclic dependencies."]}

@@ -2,12 +2,18 @@ import socket
 
 import pytest
 
-from fob.engine.definitions import definitions
-from fob.engine.machine.resources import NoRoom, Resources, bind, check_placement, promised_cpus
+from fob.engine.definitions import app_definitions
+from fob.engine.runtime.resources import (
+    NoRoom,
+    Resources,
+    bind,
+    check_placement,
+    promised_cpus,
+)
 
 
-def app(**more: object) -> definitions.Definition:
-    return definitions.complete({"id": "/a", "cmd": "true", **more})
+def app(**more: object) -> app_definitions.Definition:
+    return app_definitions.complete({"id": "/a", "cmd": "true", **more})
 
 
 def test_what_does_not_fit_is_refused_with_its_reason_and_the_numbers() -> None:

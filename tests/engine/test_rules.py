@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fob.engine.definitions import definitions
-from fob.engine.refusals import Refusal
+from fob.engine.definitions import app_definitions
+from fob.engine.errors import ApiError
 
 IMAGE = {"docker": {"image": "x"}}
 BRIDGE = {"networks": [{"mode": "container/bridge"}]}
@@ -24,8 +24,8 @@ NAMELESS = "Network name must be specified when container network is selected."
 
 
 def faults(**app: Any) -> list[tuple[str, list[str]]]:
-    with pytest.raises(Refusal) as caught:
-        definitions.complete({"id": "/a", "cmd": "x"} | app)
+    with pytest.raises(ApiError) as caught:
+        app_definitions.complete({"id": "/a", "cmd": "x"} | app)
     assert caught.value.status == 422
     return [(fault["path"], fault["errors"]) for fault in caught.value.body["details"]]
 
@@ -195,7 +195,7 @@ def test_a_secret_in_a_variable_is_not_known() -> None:
 
 def test_an_app_of_one_instance_stops_it_before_it_starts_another() -> None:
     labels = {"MARATHON_SINGLE_INSTANCE_APP": "true"}
-    one = definitions.complete({"id": "/a", "cmd": "x", "labels": labels})
+    one = app_definitions.complete({"id": "/a", "cmd": "x", "labels": labels})
     assert one["upgradeStrategy"] == {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}
     strategy = {"minimumHealthCapacity": 1}
     (told,) = faults(labels=labels, upgradeStrategy=strategy)
@@ -222,7 +222,7 @@ def test_an_app_of_one_instance_stops_it_before_it_starts_another() -> None:
     ],
 )
 def test_what_marathon_takes_is_taken(app: Any) -> None:
-    assert definitions.complete({"id": "/a", "cmd": "x"} | app)["id"] == "/a"
+    assert app_definitions.complete({"id": "/a", "cmd": "x"} | app)["id"] == "/a"
 
 
 @pytest.mark.parametrize("ports", [{"ports": []}, {"portDefinitions": []}, {}])
@@ -232,18 +232,18 @@ def test_checks_speak_of_the_ports_of_the_container(ports: Any, older: bool) -> 
     docker = {"image": "x", "network": "BRIDGE", "portMappings": mappings}
     newer = BRIDGE | {"container": IMAGE | {"portMappings": mappings}}
     app = {"container": {"docker": docker}} if older else newer
-    checked = definitions.complete({"id": "/a", "healthChecks": [{}], **app, **ports})
+    checked = app_definitions.complete({"id": "/a", "healthChecks": [{}], **app, **ports})
     assert len(checked["container"]["portMappings"]) == 1
 
 
 def test_a_container_has_as_many_ports_as_were_asked_for() -> None:
     app = {"id": "/a", "container": {"docker": {"image": "x", "network": "BRIDGE"}}}
-    asked = definitions.complete(app | {"ports": [0, 0]})
+    asked = app_definitions.complete(app | {"ports": [0, 0]})
     assert len(asked["container"]["portMappings"]) == 2
 
 
 def test_a_container_that_leaves_the_bridge_has_a_port_again() -> None:
     app = {"id": "/a", "container": {"docker": {"image": "x", "network": "BRIDGE"}}}
     host = {"container": IMAGE, "networks": [{"mode": "host"}]}
-    changed = definitions.merge(definitions.complete(app), host, "/a")
+    changed = app_definitions.merge(app_definitions.complete(app), host, "/a")
     assert len(changed["portDefinitions"]) == 1

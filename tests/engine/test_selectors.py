@@ -3,8 +3,8 @@
 import pytest
 
 from fob.engine.api import selectors
-from fob.engine.definitions import definitions
-from fob.engine.refusals import Refusal
+from fob.engine.definitions import app_definitions
+from fob.engine.errors import ApiError
 
 LABELS = {"kind": "x", "FOB_NAME": "birds", "empty": ""}
 
@@ -34,7 +34,7 @@ def test_labels_are_selected_by_marathons_grammar(selector: str, selected: bool)
 
 @pytest.mark.parametrize("wrong", ["a b", "==x", "kind in x", "kind of (x)", "(x)", "kind in (x"])
 def test_what_is_no_selector_is_refused(wrong: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         selectors.label_selector(wrong)
     assert caught.value.status == 422
 
@@ -44,5 +44,5 @@ def test_what_is_no_selector_is_refused(wrong: str) -> None:
     [("", "", True), ("/b", "", True), ("B", "", True), ("c", "", False), ("", "SLEEP", True)],
 )
 def test_ids_and_commands_are_selected_by_a_part(id_: str, cmd: str, selected: bool) -> None:
-    app = definitions.complete({"id": "/a/b", "cmd": "sleep 1"})
+    app = app_definitions.complete({"id": "/a/b", "cmd": "sleep 1"})
     assert selectors.selected(app, id_, cmd, lambda labels: True) is selected

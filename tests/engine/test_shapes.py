@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import live
-from fob.engine import pieces
-from fob.engine.definitions import definitions, fields
-from fob.engine.refusals import Refusal
+from fob.engine import chunks
+from fob.engine.definitions import app_definitions, fields
+from fob.engine.errors import ApiError
 
 SCHEMA = json.loads((live.ROOT / "tests/schemas/AppDefinition-1.5.8.json").read_text())
 INT, NUMBER, STRING = "error.expected.int", "error.expected.jsnumber", "error.expected.jsstring"
@@ -85,27 +85,30 @@ MIN, MAX, ENUM = "error.min", "error.max", "error.unknown.enum.literal"
     ],
 )
 def test_a_wrong_value_is_named_by_its_path(key: str, wrong: Any, path: str, error: str) -> None:
-    with pytest.raises(Refusal) as caught:
-        definitions.complete({"id": "/a", "cmd": "x", key: wrong})
+    with pytest.raises(ApiError) as caught:
+        app_definitions.complete({"id": "/a", "cmd": "x", key: wrong})
     (told,) = caught.value.body["details"]
     assert caught.value.body["message"] == "Invalid JSON"
     assert (told["path"], told["errors"][0]) == (f"/{key}{path}", error)
 
 
 def test_a_fault_with_a_name_only_is_told_in_words_too() -> None:
-    with pytest.raises(Refusal) as caught:
-        definitions.complete({"id": "/a", "cmd": "x", "cpus": -1})
+    with pytest.raises(ApiError) as caught:
+        app_definitions.complete({"id": "/a", "cmd": "x", "cpus": -1})
     (told,) = caught.value.body["details"]
     assert told["errors"] == ["error.min", "got -1.0, expected 0.0 or more"]
 
 
 def test_a_whole_number_may_be_written_with_a_fraction_of_zero() -> None:
-    assert str(definitions.complete({"id": "/a", "cmd": "x", "instances": 2.0})["instances"]) == "2"
+    assert (
+        str(app_definitions.complete({"id": "/a", "cmd": "x", "instances": 2.0})["instances"])
+        == "2"
+    )
 
 
 def test_words_may_be_written_small() -> None:
     checks = [{"protocol": "http"}]
-    (check,) = definitions.complete({"id": "/a", "cmd": "x", "healthChecks": checks})[
+    (check,) = app_definitions.complete({"id": "/a", "cmd": "x", "healthChecks": checks})[
         "healthChecks"
     ]
     assert check["protocol"] == "HTTP"
@@ -136,8 +139,8 @@ APPS = st.dictionaries(st.sampled_from(sorted(fields.KEYS.difference(SECONDS))),
 
 def complete_or_refusal(body: Any) -> Any:
     try:
-        return definitions.complete(body)
-    except Refusal as refusal:
+        return app_definitions.complete(body)
+    except ApiError as refusal:
         return refusal
 
 
@@ -145,10 +148,10 @@ def complete_or_refusal(body: Any) -> Any:
 @given(APPS)
 def test_whatever_is_sent_is_refused_or_becomes_what_marathon_would_take(app: Any) -> None:
     taken = complete_or_refusal({"id": "/a", "cmd": "x"} | app)
-    if isinstance(taken, Refusal):
+    if isinstance(taken, ApiError):
         assert taken.status == 422
         assert all(each["path"][0] == "/" and each["errors"] for each in taken.body["details"])
         return
-    told = json.loads(pieces.to_json(taken))
+    told = json.loads(chunks.to_json(taken))
     jsonschema.Draft4Validator(SCHEMA).validate({k: v for k, v in told.items() if v is not None})
-    assert definitions.merge(taken, {}, "/a") == taken
+    assert app_definitions.merge(taken, {}, "/a") == taken

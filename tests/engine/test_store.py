@@ -3,10 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from fob.engine.definitions import definitions
-from fob.engine.refusals import Refusal
+from fob.engine.definitions import app_definitions
+from fob.engine.errors import ApiError
 from fob.engine.states import TaskState
-from fob.engine.store.store import FAILURES_KEPT, VERSIONS_KEPT, Store, TaskRecord
+from fob.engine.store.records import (
+    FAILURES_KEPT,
+    VERSIONS_KEPT,
+    Store,
+    TaskRecord,
+)
 
 TASK = TaskRecord(
     id="a.1",
@@ -21,8 +26,8 @@ TASK = TaskRecord(
 )
 
 
-def definition(**more: object) -> definitions.Definition:
-    return definitions.complete({"id": "/a", "cmd": "true", **more})
+def definition(**more: object) -> app_definitions.Definition:
+    return app_definitions.complete({"id": "/a", "cmd": "true", **more})
 
 
 @pytest.fixture
@@ -91,7 +96,7 @@ def test_a_task_changes_in_place(store: Store) -> None:
 def test_a_full_disk_is_refused_and_nothing_is_half_written(store: Store) -> None:
     store.put_app(definition(), "v1")
     store._db.execute("PRAGMA max_page_count = 1")  # SQLite's own way to be full
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         store.put_app(definition(env={"A": "x" * 100_000}), "v2")
     assert caught.value.status == 507
     assert "full" in caught.value.body["message"]

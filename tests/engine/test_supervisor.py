@@ -15,9 +15,9 @@ import requests
 from launching import PROGRAM, packed
 
 import live
-from fob.engine.launchers.forked import COMMAND
+from fob.engine.runtime.zygote_launcher import COMMAND
 from fob.engine.states import TaskState
-from fob.engine.store.store import Store
+from fob.engine.store.records import Store
 
 ACTIVATED = {"FOB_ACTIVATION": "always"}
 # takes its socket and says when it is ready, as the runner does

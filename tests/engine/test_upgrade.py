@@ -8,8 +8,8 @@ import pytest
 from serving import Heard, Pages, become, check
 
 import live
-from fob.engine.store.store import AppRecord
-from fob.engine.supervision.rolling import startable, superfluous
+from fob.engine.control.rolling import startable, superfluous
+from fob.engine.store.records import AppRecord
 from fob.engine.tasks.app import App
 
 FOREVER = "exec sleep 1000"

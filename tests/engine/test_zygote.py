@@ -16,10 +16,10 @@ import pytest
 from launching import FORKED, Bench, until
 
 import live
-from fob import appdef
-from fob.engine.launchers import forked, spares
-from fob.engine.launchers.contract import Exit
-from fob.engine.launchers.executed import ProcessLauncher, identity
+from fob.engine.runtime import spares, zygote_launcher
+from fob.engine.runtime.launcher import Exit
+from fob.engine.runtime.process_launcher import ProcessLauncher, identity
+from fob.functions import app_definition
 
 # all that a process can see of how it was started, and that should not tell
 ABOUT = """
@@ -202,7 +202,7 @@ def test_what_is_packed_badly_is_executed(run: Callable[[Body], None]) -> None:
 
 
 def test_the_commands_of_functions_can_be_forked() -> None:
-    assert appdef._COMMAND == forked.COMMAND
+    assert app_definition._COMMAND == zygote_launcher.COMMAND
 
 
 # what becomes of a zygote
@@ -339,7 +339,7 @@ def test_a_rehearsal_leaves_nothing_behind() -> None:
         "    return descriptors, threading.active_count(), 'snippet' in sys.modules\n"
         "before = left(); names['rehearse'](); assert left() == before, (before, left())\n"
     )
-    runner = Path(appdef.__file__).with_name("runner.py")
+    runner = Path(app_definition.__file__).parents[1] / "runner.py"
     subprocess.run([sys.executable, "-I", "-S", "-c", code, runner], check=True, timeout=30)
 
 
@@ -350,7 +350,7 @@ def test_what_is_made_after_gaps_are_filled_lies_side_by_side() -> None:
         "steps = [id(b) - id(a) for a, b in zip(made, made[1:])]\n"
         "assert steps == [208] * 39, steps\n"
     )
-    service = Path(appdef.__file__).parents[1]
+    service = Path(app_definition.__file__).parents[2]
     subprocess.run(
         [sys.executable, "-c", code], check=True, timeout=30, env={"PYTHONPATH": str(service)}
     )
@@ -359,7 +359,7 @@ def test_what_is_made_after_gaps_are_filled_lies_side_by_side() -> None:
 def test_only_so_many_programs_have_a_zygote(
     run: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forked, "PROGRAMS", 1)
+    monkeypatch.setattr(zygote_launcher, "PROGRAMS", 1)
     monkeypatch.setattr(spares, "SPARES", 1)
 
     async def body(bench: Bench) -> None:

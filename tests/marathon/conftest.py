@@ -6,7 +6,7 @@ import pytest
 from cluster import Cluster
 from dispatching import Dispatcher
 
-from fob import main
+from fob.dispatcher import main
 from fob.marathon import Marathon, client
 from fob.marathon.access import Access
 

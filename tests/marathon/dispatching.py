@@ -10,7 +10,8 @@ import requests
 from cluster import Cluster
 
 import live
-from fob import config, main
+from fob import config
+from fob.dispatcher import main
 
 SAMPLE = b'def call_me():\n    print("Hello serverless world!")\n'
 HELLO = {"result": None, "output": "Hello serverless world!\n"}

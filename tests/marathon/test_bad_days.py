@@ -13,7 +13,7 @@ from cluster import BadDay, Cluster
 from dispatching import HELLO, SAMPLE, Dispatcher, follows, well
 
 import live
-from fob import registration
+from fob.functions import registration
 
 NO_LEADER = says.HTML_502
 TOO_LARGE = {

@@ -12,13 +12,13 @@ from raw_server import Exchange, serving
 import live
 from fob.errors import FobError
 from fob.marathon.access import access
-from fob.marathon.wire import Wire
+from fob.marathon.blocking_http import BlockingHttp
 
 pytestmark = pytest.mark.parametrize("way", ["direct"], indirect=True)
 
 
-def wire(url: str, **settings: str) -> "closing[Wire]":
-    return closing(Wire(access(url, **settings, connect_timeout=1.0, read_timeout=0.5), 2))
+def wire(url: str, **settings: str) -> "closing[BlockingHttp]":
+    return closing(BlockingHttp(access(url, **settings, connect_timeout=1.0, read_timeout=0.5), 2))
 
 
 def used(play: Callable[[Exchange], None], times: int = 2) -> list[socket.socket]:

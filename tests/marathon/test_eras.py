@@ -7,9 +7,9 @@ from dispatching import HELLO, SAMPLE, Dispatcher
 from eras import VERSIONS, Era
 
 import live
-from fob import appdef
-from fob.appdef import Placement
-from fob.options import Options
+from fob.functions import app_definition
+from fob.functions.app_definition import PlacementSettings
+from fob.functions.options import Options
 
 ID = "0e38b688-86e3-4966-9060-cf01eef59426"
 
@@ -83,14 +83,14 @@ def test_what_a_version_refuses_is_told_in_its_words(
 @pytest.mark.parametrize("version", ["1.5.8", "1.11.24"])
 def test_an_image_in_the_form_that_all_take_is_answered_in_the_new_one(version: str) -> None:
     """... and nothing that fob reads has moved."""
-    placement = Placement(image="python:3-slim", remote=True)
-    made = appdef.app(ID, SAMPLE, Options(), "2016-04-02T23:09:47.123Z", placement)
+    placement = PlacementSettings(image="python:3-slim", remote=True)
+    made = app_definition.app(ID, SAMPLE, Options(), "2016-04-02T23:09:47.123Z", placement)
     assert Era(version).faults(made) == []
     kept = Era(version).app(made)
     assert "ports" not in kept
     assert "network" not in kept["container"]["docker"]
-    assert appdef.snippet_of(kept) == SAMPLE
-    assert Era(version).faults({"id": kept["id"], **appdef.change(kept, {"mem": 65})}) == []
+    assert app_definition.snippet_of(kept) == SAMPLE
+    assert Era(version).faults({"id": kept["id"], **app_definition.change(kept, {"mem": 65})}) == []
 
 
 def ready(dispatcher: Dispatcher, id_: str) -> int:

@@ -24,8 +24,8 @@ from fob.errors import (
     MarathonSilent,
     NotFound,
 )
-from fob.marathon import Marathon, Task, client
-from fob.marathon.tasks import tasks_of
+from fob.marathon import Marathon, TaskInfo, client
+from fob.marathon.task_table import tasks_of
 
 URL = "http://master.mesos/service/marathon"
 APPS = f"{URL}/v2/apps"
@@ -127,7 +127,7 @@ def test_without_health_checks_running_is_enough(version: str) -> None:
 
 def test_a_task_on_a_container_network_has_addresses_instead_of_ports() -> None:
     bare = says.task("1.5.8") | {"ports": None, "ipAddresses": [{"ipAddress": "9.0.0.2"}, {}]}
-    task = Task.from_json(bare, 0)
+    task = TaskInfo.from_json(bare, 0)
     assert (task.ports, task.ip_addresses) == ((), ("9.0.0.2",))
 
 
@@ -503,8 +503,8 @@ def test_a_post_that_was_certainly_not_carried_out_is_sent_once_and_not_asked_ab
 # files of tasks
 
 
-def task() -> Task:
-    return Task.from_json(says.task("1.5.8"), 1)
+def task() -> TaskInfo:
+    return TaskInfo.from_json(says.task("1.5.8"), 1)
 
 
 @pytest.mark.parametrize(

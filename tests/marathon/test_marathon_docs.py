@@ -8,10 +8,17 @@ import pytest
 from dispatching import SAMPLE
 
 import live
-from fob import appdef, main, registration
-from fob.appdef import Placement
-from fob.marathon import agents, apps, client, events, wire
-from fob.options import Options
+from fob.dispatcher import main
+from fob.functions import app_definition, registration
+from fob.functions.app_definition import PlacementSettings
+from fob.functions.options import Options
+from fob.marathon import (
+    agents,
+    app_cache,
+    blocking_http,
+    client,
+    event_stream,
+)
 
 PAGE = " ".join((live.ROOT / "docs" / "marathon.md").read_text().split())
 ID = "0e38b688-86e3-4966-9060-cf01eef59426"
@@ -27,11 +34,11 @@ ID = "0e38b688-86e3-4966-9060-cf01eef59426"
         f"port {agents.PORT} of the task's host",
         f"four times within about {round(sum(client.CHANGE_PAUSES))} s",
         "twice, after about {:g} s and {:g} s".format(*client.GET_PAUSES),
-        f"nothing comes for {events.SILENCE:g} s is taken for dead",
-        f"from {events.FIRST_PAUSE:g} s to {events.LONGEST_PAUSE:g} s",
-        f"after {apps.TRUSTED_SECONDS:g} s",
+        f"nothing comes for {event_stream.SILENCE:g} s is taken for dead",
+        f"from {event_stream.FIRST_PAUSE:g} s to {event_stream.LONGEST_PAUSE:g} s",
+        f"after {app_cache.TRUSTED_SECONDS:g} s",
         f"every {main.SETTLE_EVERY:g} s it looks",
-        f"more than {wire.ANSWER_BYTES >> 20} MiB is refused",
+        f"more than {blocking_http.ANSWER_BYTES >> 20} MiB is refused",
     ],
 )
 def test_a_number_is_that_of_the_code(said: str) -> None:
@@ -45,7 +52,9 @@ def test_registrations_that_nobody_is_sure_of_are_watched_for_as_long_as_is_said
 
 
 def test_an_app_is_as_large_as_is_said() -> None:
-    app = appdef.app(ID, SAMPLE, Options(), "2016-04-02T23:09:47.123Z", Placement(remote=True))
+    app = app_definition.app(
+        ID, SAMPLE, Options(), "2016-04-02T23:09:47.123Z", PlacementSettings(remote=True)
+    )
     whole = json.dumps(app).encode()
     said = re.search(r"about (\d+) KB, nearly all of it the runner; (\d+) KB compressed", PAGE)
     assert said

@@ -14,8 +14,14 @@ import marathon_answers as says
 import pytest
 from raw_server import Exchange, serving
 
-from fob.marathon import Marathon, client, events
-from fob.marathon.events import LONGEST_PAUSE, Event, Frame, Frames, pause
+from fob.marathon import Marathon, client, event_stream
+from fob.marathon.event_stream import (
+    LONGEST_PAUSE,
+    Frame,
+    Frames,
+    MarathonEvent,
+    pause,
+)
 
 pytestmark = pytest.mark.parametrize("way", ["direct", "remote"], indirect=True)
 
@@ -79,7 +85,7 @@ def test_many_pieces_of_a_long_line_cost_little() -> None:
 
 
 def test_a_line_without_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "ANSWER_BYTES", 1000)
+    monkeypatch.setattr(event_stream, "ANSWER_BYTES", 1000)
     frames = Frames()
     assert len(list(frames.feed(b"data: " + b"x" * 900 + b"\n\n" + b"y" * 900))) == 1
     with pytest.raises(ValueError, match="more than 1000 bytes"):
@@ -87,7 +93,7 @@ def test_a_line_without_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_pauses_double_up_to_a_limit() -> None:
-    first = events.FIRST_PAUSE
+    first = event_stream.FIRST_PAUSE
     assert first / 2 <= pause(0) <= first
     assert first * 2 <= pause(2) <= first * 4
     assert LONGEST_PAUSE / 2 <= pause(10_000) <= LONGEST_PAUSE
@@ -101,7 +107,7 @@ class Ear:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.events: list[Event] = []
+        self.events: list[MarathonEvent] = []
         self.heard_at = 0.0
         self._news = asyncio.Event()
 
@@ -111,7 +117,7 @@ class Ear:
     def lost(self) -> None:
         self._note("lost")
 
-    def heard(self, events: list[Event]) -> None:
+    def heard(self, events: list[MarathonEvent]) -> None:
         self.heard_at = time.monotonic()
         self.events += events
         self._note("heard")
@@ -140,7 +146,7 @@ async def following(url: str, **settings: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(event_stream, "FIRST_PAUSE", 0.01)
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
@@ -160,7 +166,7 @@ def test_an_event_is_heard_within_moments_of_its_last_byte(
     async def listen(url: str) -> float:
         async with following(url) as ear:
             await ear.until(lambda: ear.events)
-            assert ear.events == [Event("status_update_event", {"n": 1})]
+            assert ear.events == [MarathonEvent("status_update_event", {"n": 1})]
             return float(ear.heard_at)
 
     with serving(dribble) as server:
@@ -180,13 +186,13 @@ def test_only_the_events_we_know_are_asked_for_and_told() -> None:
         )
         exchange.hang()
 
-    async def listen(url: str) -> list[Event]:
+    async def listen(url: str) -> list[MarathonEvent]:
         async with following(url) as ear:
             await ear.until(lambda: ear.events)
             return list(ear.events)
 
     with serving(play) as server:
-        assert asyncio.run(listen(server.url)) == [Event("status_update_event", {"n": 2})]
+        assert asyncio.run(listen(server.url)) == [MarathonEvent("status_update_event", {"n": 2})]
         assert "event_type=status_update_event&event_type=" in server.paths()[0]
         assert server.seen[0].headers["accept"] == "text/event-stream"
 
@@ -279,7 +285,7 @@ def test_a_refused_stream_is_logged_once_and_tried_again(
             await ear.until(lambda: ear.told == ["attached"])
 
     with serving(play) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events, "LONGEST_PAUSE", 0.01)
+        patch.setattr(event_stream, "LONGEST_PAUSE", 0.01)
         asyncio.run(listen(server.url))
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
@@ -354,8 +360,8 @@ def test_it_stops_at_once_whatever_the_server_does(
 
 
 def test_it_stops_at_once_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "FIRST_PAUSE", 60.0)
-    monkeypatch.setattr(events, "LONGEST_PAUSE", 60.0)
+    monkeypatch.setattr(event_stream, "FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(event_stream, "LONGEST_PAUSE", 60.0)
 
     async def stop(url: str) -> float:
         async with following(url) as ear:

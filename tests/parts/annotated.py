@@ -13,7 +13,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from fob import runner
-from fob.parts import schema, shapes, types, values
+from fob.parts import (
+    schema,
+    shapes,
+    types,
+    values,
+)
 
 QUICK = settings(max_examples=60, deadline=None, database=None)
 

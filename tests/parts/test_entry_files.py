@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from fob import appdef
-from fob.options import Options
+from fob.functions import app_definition
+from fob.functions.options import Options
 from fob.parts import files
 from zips import Raw, raw, zipped
 
@@ -74,7 +74,9 @@ class Running:
     def __init__(self, body: bytes, entry: str, folder: Path, sandbox: bool) -> None:
         id_ = "0e38b688-86e3-4966-9060-cf01eef59426"
         options = Options(entry=entry or None)
-        app = appdef.app(id_, body, options, "2016-04-02T23:09:47.123Z", appdef.Placement())
+        app = app_definition.app(
+            id_, body, options, "2016-04-02T23:09:47.123Z", app_definition.PlacementSettings()
+        )
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         env = {"PATH": os.environ["PATH"], "TMPDIR": str(folder), **app["env"]}

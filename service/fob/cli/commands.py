@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from fob import config
 from fob.cli import description
-from fob.cli.failures import FunctionFailed, Refused
+from fob.cli.failures import FunctionFailed, RefusedByService
 from fob.cli.progress import Progress
-from fob.cli.service import Answer, Service
+from fob.cli.service import Service, ServiceResponse
 from fob.errors import BadRequest, NotFound
 
 OPTIONS = (
@@ -165,24 +165,24 @@ def _worth_waiting(error: Mapping[str, Any]) -> bool:
     return error.get("code") == "not_ready" and details.get("state") != "suspended" and not dead
 
 
-def _not_ready(answer: Answer) -> Refused:
+def _not_ready(answer: ServiceResponse) -> RefusedByService:
     """The error of a function without an endpoint; when it failed, with all it left on stderr."""
     error = answer.error()
     details = error.get("details") or {}
     if error.get("code") != "not_ready" or details.get("state") != "failed":
-        return Refused(answer.status, error)
+        return RefusedByService(answer.status, error)
     said = (details.get("last_failure") or {}).get("message", "")
     return FunctionFailed(answer.status, _with(error, said.splitlines()[1:]))
 
 
-def _call_failed(answer: Answer) -> Refused:
+def _call_failed(answer: ServiceResponse) -> RefusedByService:
     """The error of a call: `FunctionFailed` when it is the function's own doing."""
     error = answer.error() or {"message": answer.body.decode(errors="replace").strip()}
     code = str(error.get("code"))
     if code == "not_ready":
         return _not_ready(answer)
     if answer.status < 500 or code in OURS or code.startswith("marathon"):
-        return Refused(answer.status, error)
+        return RefusedByService(answer.status, error)
     details = error.get("details")
     trace = details.get("traceback", []) if isinstance(details, dict) else []
     return FunctionFailed(answer.status, _with(error, trace))
@@ -259,7 +259,7 @@ def _path(path: str) -> str:
     return f"/{quote(path.lstrip('/'))}" if path else ""
 
 
-def _print_answer(answer: Answer, as_it_is: bool) -> None:
+def _print_answer(answer: ServiceResponse, as_it_is: bool) -> None:
     """fob's `{"result", "output"}` as a person wants it; any other answer as it is."""
     content = answer.json() if answer.is_json and not as_it_is else None
     if not isinstance(content, dict) or "result" not in content:

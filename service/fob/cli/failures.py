@@ -6,13 +6,13 @@ from typing import Any
 from fob.errors import FobError
 
 
-class Unreachable(FobError):
+class ServiceUnreachable(FobError):
     """Nobody answers where the service should be."""
 
     code = "unreachable"
 
 
-class Refused(FobError):
+class RefusedByService(FobError):
     """The service answered with an error."""
 
     def __init__(self, status: int, error: Mapping[str, Any]) -> None:
@@ -23,5 +23,5 @@ class Refused(FobError):
         )
 
 
-class FunctionFailed(Refused):
+class FunctionFailed(RefusedByService):
     """The service works, the function does not."""

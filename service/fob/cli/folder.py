@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from fob import archive
 from fob.cli.progress import Progress
 from fob.errors import BadRequest, TooLarge
 from fob.parts.unzip import FILES_LIMIT, UNPACKED_LIMIT
+from fob.source import archive
 
 IGNORE_FILE = ".fobignore"
 NEVER = (

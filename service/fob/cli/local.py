@@ -8,7 +8,7 @@ from fob import config
 
 def serve(args: argparse.Namespace) -> int:
     """Run the dispatcher, with the engine when no Marathon is given."""
-    from fob import main
+    from fob.dispatcher import main
 
     return main.run(_settings(args))
 

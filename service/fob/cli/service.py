@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from fob.cli.failures import Refused, Unreachable
+from fob.cli.failures import RefusedByService, ServiceUnreachable
 from fob.errors import BadRequest, FobError
 
 CONNECT_SECONDS = 5.0
@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 90.0  # the service gives up on Marathon, and says so, before
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServiceResponse:
     status: int
     content_type: str
     body: bytes
@@ -54,11 +54,11 @@ class Service:
         """The JSON of a GET. Raises `Refused` for a status of 400 or more."""
         return self.expect("GET", path, query, patience=patience).json()
 
-    def expect(self, method: str, path: str, query: Any = (), **more: Any) -> Answer:
+    def expect(self, method: str, path: str, query: Any = (), **more: Any) -> ServiceResponse:
         """`send`, with a status of 400 or more raised as `Refused`."""
         answer = self.send(method, path, query, **more)
         if answer.status >= 400:
-            raise Refused(answer.status, answer.error())
+            raise RefusedByService(answer.status, answer.error())
         return answer
 
     def send(
@@ -70,7 +70,7 @@ class Service:
         body: bytes | None = None,
         content_type: str = "",
         patience: float | None = PATIENCE_SECONDS,
-    ) -> Answer:
+    ) -> ServiceResponse:
         """One request and its whole answer, whatever the status; `query` as `urlencode` takes it.
 
         `patience` is how many seconds the service may be silent; None: for ever.
@@ -79,7 +79,9 @@ class Service:
         connection = self._connect()
         try:
             reply = self._request(connection, method, path, query, body, content_type, patience)
-            return Answer(reply.status, reply.headers.get("Content-Type", ""), reply.read())
+            return ServiceResponse(
+                reply.status, reply.headers.get("Content-Type", ""), reply.read()
+            )
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from error
         finally:
@@ -91,8 +93,8 @@ class Service:
         try:
             reply = self._request(connection, "GET", path, query, None, "", None)
             if reply.status >= 400:
-                answer = Answer(reply.status, "", reply.read())
-                raise Refused(reply.status, answer.error())
+                answer = ServiceResponse(reply.status, "", reply.read())
+                raise RefusedByService(reply.status, answer.error())
             while piece := reply.read1(65536):
                 yield piece
         except (OSError, http.client.HTTPException) as error:
@@ -107,7 +109,7 @@ class Service:
         try:
             connection.connect()
         except OSError as error:
-            raise Unreachable(
+            raise ServiceUnreachable(
                 f"nothing answers at {self.url} ({error.strerror or error}); "
                 "start the service with `fob serve`, or name another with --url or FOB_URL"
             ) from error
@@ -132,5 +134,5 @@ class Service:
         connection.request(method, target, body=body, headers=headers)
         return connection.getresponse()
 
-    def _broken(self, error: Exception) -> Unreachable:
-        return Unreachable(f"the service at {self.url} did not finish its answer: {error!r}")
+    def _broken(self, error: Exception) -> ServiceUnreachable:
+        return ServiceUnreachable(f"the service at {self.url} did not finish its answer: {error!r}")

@@ -1,1 +1,1 @@
-"""The dispatcher's HTTP side: routes, handlers, who may ask, and the calls it passes on."""
+"""The service's process: who may make requests, and where each one goes."""

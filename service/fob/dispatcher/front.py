@@ -8,14 +8,14 @@ from collections.abc import Iterable
 
 from tornado.web import Application
 
-from fob.dispatcher import forwarding
-from fob.dispatcher.bridge import Bridge
-from fob.dispatcher.call import Call
-from fob.dispatcher.calls import Calls
-from fob.dispatcher.client import Client, Exchange
-from fob.dispatcher.inhand import InHand
-from fob.dispatcher.wires import Listener, Wires
-from fob.message import Request
+from fob.dispatcher.gateway import forwarding
+from fob.dispatcher.gateway.call import RoutedCall
+from fob.dispatcher.gateway.routing import Routing
+from fob.dispatcher.in_flight import InFlight
+from fob.http.message import RequestHead
+from fob.http.server import ClientConnection, Exchange
+from fob.http.tornado_bridge import Bridge
+from fob.http.transport import ListeningSocket, Transports
 
 # how exactly deadlines are kept; nothing is looked at while there are no clients
 SWEEP_SECONDS = 0.5
@@ -27,21 +27,21 @@ class Front:
     """Serves clients until `close`. One timer looks after the deadlines of all connections."""
 
     def __init__(
-        self, application: Application, calls: Calls, in_hand: InHand, wires: Wires
+        self, application: Application, calls: Routing, in_hand: InFlight, wires: Transports
     ) -> None:
         self._application = application
         self._calls = calls
         self._in_hand = in_hand
         self._wires = wires
-        self._clients: set[Client] = set()
-        self._listeners: list[Listener] = []
+        self._clients: set[ClientConnection] = set()
+        self._listeners: list[ListeningSocket] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
 
     def listen(self, sockets: Iterable[socket.socket]) -> None:
         """Serve what connects to the bound `sockets`."""
         for sock in sockets:
-            self._listeners.append(Listener(self._wires, sock, self._client))
+            self._listeners.append(ListeningSocket(self._wires, sock, self._client))
 
     def stop(self) -> None:
         """Take no new connections."""
@@ -66,23 +66,23 @@ class Front:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
 
-    def _client(self) -> Client:
+    def _client(self) -> ClientConnection:
         if not self._sweep:
             self._look_again()
-        client = Client(self._exchange, self._leave)
+        client = ClientConnection(self._exchange, self._leave)
         self._clients.add(client)
         return client
 
-    def _leave(self, client: Client) -> None:
+    def _leave(self, client: ClientConnection) -> None:
         self._clients.discard(client)
         if not self._clients:
             self._empty.set()
 
-    def _exchange(self, client: Client, request: Request) -> Exchange:
+    def _exchange(self, client: ClientConnection, request: RequestHead) -> Exchange:
         if self._in_hand.stopping.is_set():
             client.last()
         if request.target.startswith(forwarding.PREFIX):
-            return Call(self._calls, client, request)
+            return RoutedCall(self._calls, client, request)
         return Bridge(self._application, client, request)
 
     def _look_again(self) -> None:

@@ -1,4 +1,4 @@
-"""`python -m fob.engine [--managed] [--ready-fd N]`, as fob.engine.link starts it."""
+"""`python -m fob.engine [--managed] [--ready-fd N]`, as fob.engine.discovery starts it."""
 
 import argparse
 import sys

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fob.engine.pieces import to_json
+from fob.engine.chunks import to_json
 from fob.timeline import utc_now
 
 KEPT = 2000  # events a reader that lost its connection can still ask for
@@ -58,7 +58,7 @@ class Event:
         return f"id: {self.id}\r\nevent: {self.type}\r\ndata: {text}\r\n\r\n".encode()
 
 
-class Stream:
+class EventSubscription:
     """One reader's events on their way, until `None`, which says: too slow, goodbye."""
 
     def __init__(self, types: frozenset[str]) -> None:
@@ -101,7 +101,7 @@ class Events:
     def __init__(self, first: int = 1) -> None:
         self._ids = itertools.count(first)
         self._recent: deque[Event] = deque(maxlen=KEPT)
-        self._streams: set[Stream] = set()
+        self._streams: set[EventSubscription] = set()
 
     def publish(self, type_: str, **payload: Any) -> None:
         """Tell those who listen; `payload` is not to be changed afterwards."""
@@ -111,9 +111,9 @@ class Events:
         for stream in self._streams:
             stream.offer(event)
 
-    def attach(self, types: Iterable[str] = (), after: int | None = None) -> Stream:
+    def attach(self, types: Iterable[str] = (), after: int | None = None) -> EventSubscription:
         """A stream of all events from now on, and before that of those kept since id `after`."""
-        stream = Stream(frozenset(types))
+        stream = EventSubscription(frozenset(types))
         if after is not None:
             for event in self._recent:
                 if event.id > after:
@@ -121,7 +121,7 @@ class Events:
         self._streams.add(stream)
         return stream
 
-    def detach(self, stream: Stream) -> None:
+    def detach(self, stream: EventSubscription) -> None:
         self._streams.discard(stream)
 
     def close(self) -> None:

@@ -23,37 +23,43 @@ from fob import log as log_setup
 from fob.config import Settings
 from fob.engine.api.base import House
 from fob.engine.api.routes import application
-from fob.engine.changes import Changes
+from fob.engine.control.changes import Changes
+from fob.engine.control.deployments import Deployments
+from fob.engine.control.keeping import Keeping
+from fob.engine.control.placement import Placements
+from fob.engine.control.reports import Reports
+from fob.engine.control.staging import Staging
+from fob.engine.control.supervisor import Supervisor
 from fob.engine.definitions.constraints import attributes_of
-from fob.engine.deployments.deployments import Deployments
-from fob.engine.deployments.keeping import Keeping
-from fob.engine.docker.host import DockerHost
-from fob.engine.docker.images import Images
-from fob.engine.docker.inside import Inside
-from fob.engine.docker.launcher import DockerLauncher
-from fob.engine.docker.policy import Policy
+from fob.engine.discovery import LOCK
 from fob.engine.events import Events
 from fob.engine.health.probes import Probes
-from fob.engine.launchers.chosen import ChosenLauncher
-from fob.engine.launchers.commands import Commands
-from fob.engine.launchers.contract import Launcher
-from fob.engine.launchers.executed import ProcessLauncher
-from fob.engine.launchers.forked import ZygoteLauncher
-from fob.engine.link import LOCK
-from fob.engine.machine.doors import Doors
-from fob.engine.machine.files import TaskFolders
-from fob.engine.machine.resources import NoRoom, Resources, bind, promised_cpus, promised_mem
-from fob.engine.staging import fetching
-from fob.engine.staging.environments import Environments
-from fob.engine.staging.fetching import Fetching
-from fob.engine.staging.installer import Installer, Limits
-from fob.engine.staging.staging import Staging
-from fob.engine.store.store import Store
-from fob.engine.supervision.placement import Placements
-from fob.engine.supervision.reports import Reports
-from fob.engine.supervision.supervisor import Supervisor
+from fob.engine.runtime import fetching
+from fob.engine.runtime.activation_sockets import ActivationSockets
+from fob.engine.runtime.commands import Commands
+from fob.engine.runtime.docker.docker_launcher import DockerLauncher
+from fob.engine.runtime.docker.host import DockerHost
+from fob.engine.runtime.docker.images import Images
+from fob.engine.runtime.docker.inside import Inside
+from fob.engine.runtime.docker.policy import Policy
+from fob.engine.runtime.environments import Environments
+from fob.engine.runtime.fetching import Fetching
+from fob.engine.runtime.installer import Installer, InstallLimits
+from fob.engine.runtime.launcher import Launcher
+from fob.engine.runtime.process_launcher import ProcessLauncher
+from fob.engine.runtime.resources import (
+    NoRoom,
+    Resources,
+    bind,
+    promised_cpus,
+    promised_mem,
+)
+from fob.engine.runtime.selection import SelectedLauncher
+from fob.engine.runtime.task_folders import TaskFolders
+from fob.engine.runtime.zygote_launcher import ZygoteLauncher
+from fob.engine.store.records import Store
 from fob.errors import BadRequest, Conflict, FobError
-from fob.held import held
+from fob.state import held
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +128,7 @@ class _Engine:
         self._containers = DockerLauncher(self._docker, self._store.name("agent"), host, folder)
         launcher = self._launcher = _launcher(settings.launcher, folder, self._containers)
         self._environments = _environments(settings, folder)
-        self._doors = Doors(folder)
+        self._doors = ActivationSockets(folder)
         deployments = Deployments(self._events, Keeping(self._store.underway))
         self._supervisor = Supervisor(
             store=self._store,
@@ -178,16 +184,16 @@ def _launcher(default: str, folder: Path, containers: Launcher) -> Launcher:
         "zygote": ZygoteLauncher(folder),
         "process": ProcessLauncher(),
     }
-    return ChosenLauncher(launchers, default, containers)
+    return SelectedLauncher(launchers, default, containers)
 
 
 def _environments(settings: Settings, folder: Path) -> Environments:
-    limits = Limits(settings.build_seconds, int(settings.build_mib * 2**20))
+    limits = InstallLimits(settings.build_seconds, int(settings.build_mib * 2**20))
     return Environments(folder / "environments", Installer(config.for_installer(), limits))
 
 
 def _fetching(settings: Settings, folder: Path, commands: Commands) -> Fetching:
-    limits = fetching.Limits(settings.fetch_seconds, int(settings.fetch_mib * 2**20))
+    limits = fetching.FetchLimits(settings.fetch_seconds, int(settings.fetch_mib * 2**20))
     return Fetching(folder / "fetched", commands, config.for_installer(), limits)
 
 

@@ -1,7 +1,7 @@
 """Marathon as fob knows it: the client, and the table of tasks kept from its events."""
 
 from fob.marathon.client import Marathon
-from fob.marathon.task import Task
-from fob.marathon.tasks import Tasks
+from fob.marathon.task_info import TaskInfo
+from fob.marathon.task_table import TaskTable
 
-__all__ = ["Marathon", "Task", "Tasks"]
+__all__ = ["Marathon", "TaskInfo", "TaskTable"]

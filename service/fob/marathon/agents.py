@@ -13,11 +13,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from fob.errors import FobError, MarathonError, MarathonRefused, MarathonSilent, NotFound
+from fob.errors import (
+    FobError,
+    MarathonError,
+    MarathonRefused,
+    MarathonSilent,
+    NotFound,
+)
 from fob.marathon.access import Access
-from fob.marathon.refusals import Dropped, TlsFailed, Unreachable, reason
-from fob.marathon.task import Task
-from fob.marathon.wire import Wire
+from fob.marathon.blocking_http import BlockingHttp
+from fob.marathon.errors import (
+    Dropped,
+    MarathonUnreachable,
+    TlsFailed,
+    reason,
+)
+from fob.marathon.task_info import TaskInfo
 
 PORT = 5051
 # an agent may be down while its Marathon is well: nobody waits for it as long as for that
@@ -56,7 +67,7 @@ class Agents:
             read_timeout=min(access.read_timeout, READ_TIMEOUT),
         )
         self._patience = near.connect_timeout + 2 * near.read_timeout
-        self._wire = Wire(near, THREADS)
+        self._wire = BlockingHttp(near, THREADS)
         self._pool = ThreadPoolExecutor(THREADS, "agents")
         self._framework = framework
         self._told: dict[
@@ -70,7 +81,7 @@ class Agents:
         self._wire.close()
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
-    async def read(self, task: Task, name: str, offset: int, length: int) -> tuple[str, int]:
+    async def read(self, task: TaskInfo, name: str, offset: int, length: int) -> tuple[str, int]:
         """Up to `length` bytes of a file in the task's sandbox from byte `offset`, and that offset.
 
         Bytes that are no UTF-8, such as a part of a character, are surrogates (PEP 383). Offset -1
@@ -87,7 +98,7 @@ class Agents:
             sandbox = await self._look_up(task, [first, *others])
         return _content(sandbox and await self._read(sandbox, name, params), task, name)
 
-    def _agents(self, task: Task) -> list[str]:
+    def _agents(self, task: TaskInfo) -> list[str]:
         """The URLs that may lead to the task's agent; raises `NotFound` when none can."""
         if self._dcos and task.slave_id:
             return [f"{self._dcos[1]}/{kind}/{quote(task.slave_id)}" for kind in ("agent", "slave")]
@@ -100,7 +111,7 @@ class Agents:
         path = {"path": f"{sandbox.path}/{name}"}
         return await self._ask(sandbox.agent, "/files/read", path | params)
 
-    async def _look_up(self, task: Task, agents: list[str]) -> Sandbox | None:
+    async def _look_up(self, task: TaskInfo, agents: list[str]) -> Sandbox | None:
         """The task's sandbox by the state of its agent; None where that has no such task."""
         found = None
         for agent in agents:
@@ -134,14 +145,14 @@ class Agents:
         try:
             job = self._pool.submit(self._wire.send, "GET", url, params)
         except RuntimeError as error:
-            raise Unreachable("The Marathon client is closed: fob is stopping") from error
+            raise MarathonUnreachable("The Marathon client is closed: fob is stopping") from error
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job), self._patience)
         except TimeoutError as error:
             raise MarathonSilent("No thread was free, or no answer came") from error
 
 
-def _content(answer: Any, task: Task, name: str) -> tuple[str, int]:
+def _content(answer: Any, task: TaskInfo, name: str) -> tuple[str, int]:
     if not answer:
         raise NotFound(f"Task {task.id} has no file {name} (any more)")
     try:
@@ -181,7 +192,7 @@ def _words(error: FobError) -> str:
         )
     why = f" ({reason(error.__cause__)})" if error.__cause__ else ""
     kinds: list[tuple[type[FobError], str]] = [
-        (Unreachable, f"cannot be reached{why}"),
+        (MarathonUnreachable, f"cannot be reached{why}"),
         (Dropped, f"broke off before its answer was whole{why}"),
         (MarathonSilent, "did not answer in time"),
         (TlsFailed, f"is not trusted{why}"),

@@ -22,19 +22,19 @@ from fob.errors import (
 )
 from fob.marathon.access import access
 from fob.marathon.agents import Agents
-from fob.marathon.events import SILENCE, Follower, Listener
-from fob.marathon.refusals import (
+from fob.marathon.blocking_http import BlockingHttp
+from fob.marathon.errors import (
     AlreadyExists,
     Crowded,
     Dropped,
     Locked,
+    MarathonUnreachable,
     Throttled,
     TlsFailed,
     Unavailable,
-    Unreachable,
 )
-from fob.marathon.task import Task
-from fob.marathon.wire import Wire
+from fob.marathon.event_stream import SILENCE, EventListener, Follower
+from fob.marathon.task_info import TaskInfo
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ CHANGE_PAUSES = (0.25, 0.5, 1.0, 2.0)
 # a Marathon that does not know it, which is every one but fob's engine, gives what is long too
 BRIEF = {"omit": "long"}
 
-PASSING = (Unreachable, Dropped, Unavailable)
+PASSING = (MarathonUnreachable, Dropped, Unavailable)
 AWAY = (MarathonSilent, Unavailable)
-NOT_DONE = (Unreachable, TlsFailed, MarathonRefused, Throttled, Crowded)
+NOT_DONE = (MarathonUnreachable, TlsFailed, MarathonRefused, Throttled, Crowded)
 
 
 class Marathon:
@@ -83,7 +83,7 @@ class Marathon:
         )
         self.away = False
         self._patience = connect_timeout + 2 * read_timeout
-        self._wire = Wire(self._access, THREADS)
+        self._wire = BlockingHttp(self._access, THREADS)
         self._pool = ThreadPoolExecutor(THREADS, "marathon")
         self._followers: list[Follower] = []
         self._framework_id = ""
@@ -187,13 +187,15 @@ class Marathon:
         """Marathon's `/v2/info`: version, frameworkId, leader and configuration."""
         return _object(await self._get("/v2/info"))
 
-    async def read_file(self, task: Task, name: str, offset: int, length: int) -> tuple[str, int]:
+    async def read_file(
+        self, task: TaskInfo, name: str, offset: int, length: int
+    ) -> tuple[str, int]:
         """What `Agents.read` does."""
         return await self._agents.read(task, name, offset, length)
 
-    def follow(self, listener: Listener) -> Follower:
+    def follow(self, listener: EventListener) -> Follower:
         """Tell `listener`, on the running loop, of Marathon's events until `stop` or `close`."""
-        wire = Wire(self._access, 1, read_timeout=SILENCE)
+        wire = BlockingHttp(self._access, 1, read_timeout=SILENCE)
         follower = Follower(wire, listener, asyncio.get_running_loop(), self._heard)
         self._followers.append(follower)
         return follower
@@ -264,7 +266,7 @@ class Marathon:
         try:
             job = self._pool.submit(exchange)
         except RuntimeError as error:
-            raise Unreachable("The Marathon client is closed: fob is stopping") from error
+            raise MarathonUnreachable("The Marathon client is closed: fob is stopping") from error
         try:
             async with asyncio.timeout(self._patience):
                 answer = await asyncio.wrap_future(job)

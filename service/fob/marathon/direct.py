@@ -10,10 +10,15 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 
-from fob import message
+from fob.http import message
+from fob.http.message import (
+    Body,
+    Malformed,
+    ResponseHead,
+    UnsizedBody,
+)
 from fob.marathon.access import AGENT, Access, origin
-from fob.marathon.refusals import NoConnection
-from fob.message import Body, Head, Malformed, UntilClosed
+from fob.marathon.errors import NoConnection
 
 CHUNK_BYTES = 65536
 
@@ -152,7 +157,7 @@ class DirectReply:
             try:
                 data = _more(self._sock)
             except Closed:
-                if isinstance(body, UntilClosed):
+                if isinstance(body, UnsizedBody):
                     return
                 raise
 
@@ -163,7 +168,7 @@ class DirectReply:
             raise _odd(f"encoded as {encoding[:50]}, which nobody asked for")
         return message.body_of(head)
 
-    def _read_head(self) -> tuple[Head, bytes]:
+    def _read_head(self) -> tuple[ResponseHead, bytes]:
         """The head, and what follows it."""
         data = b""
         while True:

@@ -14,7 +14,13 @@ from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from fob.marathon.access import AGENT, Access, Origin, may_see_credentials, origin
+from fob.marathon.access import (
+    AGENT,
+    Access,
+    Origin,
+    may_see_credentials,
+    origin,
+)
 from fob.marathon.direct import CHUNK_BYTES, Sockets
 
 

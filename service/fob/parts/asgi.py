@@ -89,7 +89,7 @@ class Application:
 
     async def answer(self, call: Any) -> Any:
         """The reply to a call as soon as it is complete; the application may go on after it."""
-        exchange = Exchange(call, self.core)
+        exchange = AsgiExchange(call, self.core)
         run = self._run(self._scope(call), exchange.receive, exchange.send)
         task = asyncio.ensure_future(run)
         self._running.add(task)
@@ -130,7 +130,7 @@ class Application:
         }
 
 
-class Exchange:
+class AsgiExchange:
     """One request and its answer: the application's `receive` and `send`."""
 
     def __init__(self, call: Any, core: Any) -> None:

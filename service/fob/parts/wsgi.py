@@ -19,10 +19,10 @@ def make(function: Any, core: Any) -> Callable[[Any], Any]:
 
 
 def serve(application: Callable[..., Any], core: Any) -> Callable[[Any], Any]:
-    return lambda call: Exchange(call, core).run(application)
+    return lambda call: WsgiExchange(call, core).run(application)
 
 
-class Body(io.RawIOBase):
+class WsgiInput(io.RawIOBase):
     """The request's body, read while it comes."""
 
     def __init__(self, call: Any, core: Any) -> None:
@@ -41,7 +41,7 @@ class Body(io.RawIOBase):
         return count
 
 
-class Exchange:
+class WsgiExchange:
     """One request and its answer."""
 
     def __init__(self, call: Any, core: Any) -> None:
@@ -137,7 +137,7 @@ def environ(call: Any, core: Any) -> dict[str, Any]:
         "REMOTE_PORT": str(client[1]),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
-        "wsgi.input": io.BufferedReader(Body(call, core)),
+        "wsgi.input": io.BufferedReader(WsgiInput(call, core)),
         "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,

@@ -5,13 +5,13 @@ from typing import Any
 
 from fob.engine.api import embeds, selectors
 from fob.engine.api.base import Handler
-from fob.engine.definitions import definitions
-from fob.engine.definitions.definitions import Definition, fault
-from fob.engine.refusals import Refusal, invalid
+from fob.engine.definitions import app_definitions
+from fob.engine.definitions.app_definitions import Definition, fault
+from fob.engine.errors import ApiError, invalid
 from fob.engine.tasks.app import App
 
 
-class Apps(Handler):
+class AppsHandler(Handler):
     def get(self) -> None:
         label = selectors.label_selector(self.get_query_argument("label", ""))
         id_, cmd = (self.get_query_argument(name, "") for name in ("id", "cmd"))
@@ -21,7 +21,7 @@ class Apps(Handler):
         self.send({"apps": [self.app_json(app, embed) for app in wanted]})
 
     def post(self) -> None:
-        definition = definitions.complete(self.body())
+        definition = app_definitions.complete(self.body())
         self.tell_api_event(definition)
         deployment = self.changes.create(definition, self.flag("force"))
         app = self.supervisor.apps[definition["id"]]
@@ -49,7 +49,7 @@ class Apps(Handler):
         for index, body in enumerate(bodies):
             if not isinstance(body, dict) or not isinstance(body.get("id"), str):
                 raise invalid([fault(f"({index})/id", "error.path.missing")])
-        return [(definitions.resolved(body["id"], "/"), body) for body in bodies]
+        return [(app_definitions.resolved(body["id"], "/"), body) for body in bodies]
 
     def _have(self, bodies: list[tuple[str, Any]]) -> None:
         wanted = [self.changed(app_id, body) for app_id, body in bodies]
@@ -62,10 +62,10 @@ class GroupApps(Handler):
     """`/v2/apps/<group>/*`: every app below a group, with tasks."""
 
     def get(self, group: str) -> None:
-        below = definitions.absolute(group).rstrip("/") + "/"
+        below = app_definitions.absolute(group).rstrip("/") + "/"
         apps = [app for app in self.supervisor.apps.values() if app.id.startswith(below)]
         if not apps and group:
-            raise Refusal(404, f"Group '{below[:-1]}' does not exist")
+            raise ApiError(404, f"Group '{below[:-1]}' does not exist")
         embed = embeds.of_apps(self.embedded()) | embeds.ONE_APP
         self.send({"*": [self.app_json(app, embed) for app in apps]})
 
@@ -76,7 +76,7 @@ class OneApp(Handler):
         self.send({"app": self.app_json(self.app(app_id), embed)})
 
     def put(self, app_id: str) -> None:
-        app_id = definitions.absolute(app_id)
+        app_id = app_definitions.absolute(app_id)
         new = app_id not in self.supervisor.apps
         self._have(self.changed(app_id, self.body()), 201 if new else 200)
 

@@ -10,17 +10,17 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
-from fob.engine import pieces, refusals
+from fob.engine import chunks, errors
 from fob.engine.api import embeds, strict
-from fob.engine.changes import Changes
-from fob.engine.definitions import definitions
-from fob.engine.definitions.definitions import Definition, fault
-from fob.engine.deployments.deployment import Deployment
+from fob.engine.control.changes import Changes
+from fob.engine.control.deployment import Deployment
+from fob.engine.control.supervisor import Supervisor
+from fob.engine.definitions import app_definitions
+from fob.engine.definitions.app_definitions import Definition, fault
+from fob.engine.errors import ApiError
 from fob.engine.events import Events
-from fob.engine.machine.resources import Resources
-from fob.engine.refusals import Refusal
-from fob.engine.supervision.supervisor import Supervisor
-from fob.engine.tasks import statistics, wire
+from fob.engine.runtime.resources import Resources
+from fob.engine.tasks import marathon_json, statistics
 from fob.engine.tasks.app import App
 from fob.engine.tasks.task import Task
 
@@ -64,7 +64,7 @@ class Handler(RequestHandler):
 
     def prepare(self) -> None:
         if not _carries(self.request, self.house.token):
-            raise Refusal(401, "This engine wants its token: Authorization: token=<token>")
+            raise ApiError(401, "This engine wants its token: Authorization: token=<token>")
 
     def set_default_headers(self) -> None:
         for name, value in _NO_CACHE.items():
@@ -89,7 +89,7 @@ class Handler(RequestHandler):
     def send(self, body: Any, status: int = 200) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        self.finish(pieces.to_json(body))
+        self.finish(chunks.to_json(body))
 
     def send_deployment(self, deployment: Deployment, status: int = 200) -> None:
         self.set_header("Marathon-Deployment-Id", deployment.id)
@@ -101,14 +101,14 @@ class Handler(RequestHandler):
             return empty
         if len(self.request.body) > BODY_MOST_BYTES:
             size = f"{len(self.request.body)} bytes, and {BODY_MOST_BYTES} are taken"
-            raise Refusal(413, f"The body of this request has {size}")
+            raise ApiError(413, f"The body of this request has {size}")
         if not self.request.body:
             told = "No content to map due to end-of-input"
-            raise Refusal(400, "Please specify data in JSON format", details=told)
+            raise ApiError(400, "Please specify data in JSON format", details=told)
         try:
             return strict.loads(self.request.body)
         except (ValueError, RecursionError) as error:
-            raise Refusal(400, "Invalid JSON", details=str(error)) from error
+            raise ApiError(400, "Invalid JSON", details=str(error)) from error
 
     def flag(self, name: str, default: bool = False) -> bool:
         return self.get_query_argument(name, str(default)).lower() == "true"
@@ -118,9 +118,9 @@ class Handler(RequestHandler):
         return [e.strip() for given in self.get_query_arguments("embed") for e in given.split(",")]
 
     def app(self, app_id: str) -> App:
-        app_id = definitions.absolute(app_id)
+        app_id = app_definitions.absolute(app_id)
         if app_id not in self.supervisor.apps:
-            raise refusals.no_app(app_id)
+            raise errors.no_app(app_id)
         return self.supervisor.apps[app_id]
 
     def changed(self, app_id: str, body: Any) -> Definition:
@@ -131,22 +131,22 @@ class Handler(RequestHandler):
         """
         app = self.supervisor.apps.get(app_id)
         if app is None or not self.flag("partialUpdate", default=True):
-            return definitions.complete(body, app_id)
+            return app_definitions.complete(body, app_id)
         if isinstance(body, dict) and body.get("version") is not None:
             return self._earlier(app, body)
-        return definitions.merge(app.definition, body, app_id)
+        return app_definitions.merge(app.definition, body, app_id)
 
     def _earlier(self, app: App, body: dict[str, Any]) -> Definition:
         if any(body[key] is not None for key in body.keys() - {"id", "version"}):
             told = "The 'version' field may only be combined with the 'id' field."
-            raise refusals.invalid([fault("/", told)])
+            raise errors.invalid([fault("/", told)])
         return self.version_of(app, str(body["version"]))
 
     def version_of(self, app: App, version: str) -> Definition:
         """What the app was at a version; `Refusal` 404 when that is not known."""
         definition = self.changes.definition(app, version)
         if definition is None:
-            raise Refusal(404, f"App '{app.id}' does not exist in version {version}")
+            raise ApiError(404, f"App '{app.id}' does not exist in version {version}")
         return definition
 
     def tell_api_event(self, definition: Definition) -> None:
@@ -159,10 +159,10 @@ class Handler(RequestHandler):
             appDefinition=told,
         )
 
-    def app_json(self, app: App, embed: Collection[str] = embeds.ONE_APP) -> wire.Json:
+    def app_json(self, app: App, embed: Collection[str] = embeds.ONE_APP) -> marathon_json.Json:
         deployment = self.supervisor.deployments.of(app.id)
         ids = [deployment.id] if deployment else []
-        body = self.brief(wire.app(app, ids))
+        body = self.brief(marathon_json.app(app, ids))
         if embeds.TASKS in embed:
             body["tasks"] = [self.task_json(task) for task in app.tasks.values()]
         if app.failures and embeds.LAST_TASK_FAILURE in embed:
@@ -177,14 +177,14 @@ class Handler(RequestHandler):
         """With `?omit=long`, which only this engine knows, without the long values of its env."""
         if self.get_query_argument("omit", "") != "long":
             return definition
-        return definition | {"env": pieces.brief(definition["env"])}
+        return definition | {"env": chunks.brief(definition["env"])}
 
-    def task_json(self, task: Task) -> wire.Json:
-        return wire.task(task, self.supervisor.host, self.house.agent_id)
+    def task_json(self, task: Task) -> marathon_json.Json:
+        return marathon_json.task(task, self.supervisor.host, self.house.agent_id)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
-        if isinstance(error, Refusal):
+        if isinstance(error, ApiError):
             if error.status == HTTPStatus.UNAUTHORIZED:
                 self.set_header("WWW-Authenticate", CHALLENGE)
             self.send(error.body, error.status)
@@ -195,13 +195,13 @@ class Handler(RequestHandler):
             self.send({"message": message or self._reason}, status_code)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, Refusal | HTTPError):
+        if not isinstance(value, ApiError | HTTPError):
             super().log_exception(typ, value, tb)
 
 
-class NotFound(Handler):
+class UnknownRoute(Handler):
     def prepare(self) -> None:
-        raise Refusal(404, f"URI not found: {self.request.path}")
+        raise ApiError(404, f"URI not found: {self.request.path}")
 
 
 def _carries(request: HTTPServerRequest, token: str) -> bool:

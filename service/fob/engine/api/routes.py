@@ -4,8 +4,15 @@ import logging
 
 from tornado.web import Application, RequestHandler
 
-from fob.engine.api import apps, deployments, groups, stream, system, tasks
-from fob.engine.api.base import Handler, House, NotFound
+from fob.engine.api import (
+    apps,
+    deployments,
+    groups,
+    stream,
+    system,
+    tasks,
+)
+from fob.engine.api.base import Handler, House, UnknownRoute
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +23,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/+v2/+info/*", system.Info),
     (r"/+v2/+leader/*", system.Leader),
     (r"/+v2/+plugins/*", system.Plugins),
-    (r"/+v2/+tasks/*", tasks.Tasks),
+    (r"/+v2/+tasks/*", tasks.TasksHandler),
     (r"/+v2/+tasks/+delete/*", tasks.TasksDelete),
     (r"/+v2/+queue/*", system.Queue),
     (rf"/+v2/+queue{_ID}/+delay/*", system.QueueDelay),
@@ -26,8 +33,8 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/+v2/+groups(?:/+(.*?))?/+versions/*", groups.GroupVersions),
     (r"/+v2/+groups(?:/+(.*?))?/+versions/+([^/]+)/*", groups.GroupVersion),
     (r"/+v2/+groups(?:/+(.*?))?/+apps/*", groups.AppsOfGroup),
-    (r"/+v2/+groups(?:/+(.*?))?/*", groups.Groups),
-    (r"/+v2/+apps/*", apps.Apps),
+    (r"/+v2/+groups(?:/+(.*?))?/*", groups.GroupsHandler),
+    (r"/+v2/+apps/*", apps.AppsHandler),
     (r"/+v2/+apps(?:/*(.*?))/+\*", apps.GroupApps),
     (r"/+v2/+apps(?:/*(.*?))/+\*/+tasks/*", tasks.GroupTasks),
     (rf"/+v2/+apps{_ID}/+restart/*", apps.Restart),
@@ -46,7 +53,7 @@ def application(house: House) -> Application:
     return Application(
         [(path, handler, {"house": house}) for path, handler in [*routes, *AGENT_ROUTES]]
         + [(path, system.Ping) for path in (r"/ping", r"/service/marathon/ping")],
-        default_handler_class=NotFound,
+        default_handler_class=UnknownRoute,
         default_handler_args={"house": house},
         log_function=_log_request,
         leader=f"http://{house.address}",

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 
-from fob.engine.definitions.definitions import Definition
-from fob.engine.refusals import Refusal
+from fob.engine.definitions.app_definitions import Definition
+from fob.engine.errors import ApiError
 
 Test = Callable[[dict[str, str]], bool]
 
@@ -42,7 +42,7 @@ def _test(part: str) -> Test:
         return _among(key, {value.strip() for value in values.split(",")}, operator == "in")
     if re.fullmatch(_KEY, part):
         return lambda labels: part in labels
-    raise Refusal(422, f"Can not parse label selector: {part!r}")
+    raise ApiError(422, f"Can not parse label selector: {part!r}")
 
 
 def _among(key: str, values: set[str], wanted: bool) -> Test:

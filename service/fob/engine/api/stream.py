@@ -5,7 +5,7 @@ import asyncio
 from tornado.web import HTTPError
 
 from fob.engine.api.base import Handler
-from fob.engine.refusals import Refusal
+from fob.engine.errors import ApiError
 
 HEARTBEAT_SECONDS = 15.0  # on an event stream, so that a reader knows a silent one from a dead one
 
@@ -16,7 +16,7 @@ class EventStream(Handler):
 
     async def get(self) -> None:
         if "text/event-stream" not in self.request.headers.get("Accept", ""):
-            raise Refusal(405, "This endpoint speaks text/event-stream only; send Accept")
+            raise ApiError(405, "This endpoint speaks text/event-stream only; send Accept")
         last = self.request.headers.get("Last-Event-ID", "")
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-cache")

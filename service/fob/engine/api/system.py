@@ -3,9 +3,9 @@
 from tornado.web import RequestHandler
 
 from fob.engine.api.base import Handler
-from fob.engine.definitions import definitions
-from fob.engine.refusals import Refusal
-from fob.engine.tasks import wire
+from fob.engine.definitions import app_definitions
+from fob.engine.errors import ApiError
+from fob.engine.tasks import marathon_json
 
 MARATHON_VERSION = "1.5.8"  # whose behaviour this API follows
 
@@ -54,18 +54,18 @@ class Queue(Handler):
     def get(self) -> None:
         house = self.house
         attributes = [{"name": k, "text": v} for k, v in house.attributes.items()]
-        offer = wire.offer(*house.resources.free(), self.supervisor.host, house.agent_id)
+        offer = marathon_json.offer(*house.resources.free(), self.supervisor.host, house.agent_id)
         offer["attributes"] = attributes
         apps = self.supervisor.apps.values()
-        items = [wire.queue_item(app, offer) for app in apps if app.waiting]
+        items = [marathon_json.queue_item(app, offer) for app in apps if app.waiting]
         self.send({"queue": [item | {"app": self.brief(item["app"])} for item in items]})
 
 
 class QueueDelay(Handler):
     def delete(self, app_id: str) -> None:
-        app_id = definitions.absolute(app_id)
+        app_id = app_definitions.absolute(app_id)
         app = self.supervisor.apps.get(app_id)
         if app is None or app.waiting is None:
-            raise Refusal(404, f"Application {app_id} not found in tasks queue.")
+            raise ApiError(404, f"Application {app_id} not found in tasks queue.")
         self.supervisor.skip_backoff(app)
         self.set_status(204)

@@ -5,14 +5,19 @@ import re
 from collections.abc import Callable, Iterable
 
 from fob.engine.api.base import Handler
-from fob.engine.definitions import definitions
-from fob.engine.definitions.shapes import Faults, fault, listed, text
-from fob.engine.machine.files import READABLE
-from fob.engine.refusals import Refusal, invalid
-from fob.engine.tasks import wire
+from fob.engine.definitions import app_definitions
+from fob.engine.definitions.field_types import (
+    Faults,
+    fault,
+    listed,
+    text,
+)
+from fob.engine.errors import ApiError, invalid
+from fob.engine.runtime.task_folders import READABLE
+from fob.engine.tasks import marathon_json
 from fob.engine.tasks.app import App
+from fob.engine.tasks.marathon_json import Json
 from fob.engine.tasks.task import Task
-from fob.engine.tasks.wire import Json
 
 FILE_CHUNK_BYTES = 2**20
 _IDS = listed(text())
@@ -26,25 +31,25 @@ class Killing(Handler):
         """Answer with the deployment that there is with `scale`, else with `killed`."""
         scale = self.flag("scale")
         if scale and self.flag("wipe"):
-            raise Refusal(400, "You cannot use scale and wipe at the same time.")
+            raise ApiError(400, "You cannot use scale and wipe at the same time.")
         if deployment := self.changes.kill(tasks, scale, self.flag("force")):
             self.send_deployment(deployment)
         else:
             self.send(killed())
 
 
-class Listing(Handler):
+class TaskListing(Handler):
     def send_tasks(self, apps: Iterable[App], wanted: Callable[[Task], bool] = bool) -> None:
         """The tasks of these apps; as lines for scripts where text is asked for."""
         if self.request.headers.get("Accept", "").startswith("text/plain"):
             self.set_header("Content-Type", "text/plain")
-            self.finish("".join(wire.endpoints(app, self.supervisor.host) for app in apps))
+            self.finish("".join(marathon_json.endpoints(app, self.supervisor.host) for app in apps))
             return
         tasks = [task for app in apps for task in app.tasks.values() if wanted(task)]
         self.send({"tasks": [self.task_json(task) for task in tasks]})
 
 
-class AppTasks(Killing, Listing):
+class AppTasks(Killing, TaskListing):
     def get(self, app_id: str) -> None:
         self.send_tasks([self.app(app_id)])
 
@@ -59,19 +64,19 @@ class AppTask(Killing):
     def delete(self, app_id: str, task_id: str) -> None:
         task = self.app(app_id).tasks.get(task_id)
         if task is None:
-            raise Refusal(404, f"Task '{task_id}' does not exist")
+            raise ApiError(404, f"Task '{task_id}' does not exist")
         self.kill([task], lambda: {"task": self.task_json(task)})
 
 
-class GroupTasks(Listing):
+class GroupTasks(TaskListing):
     """`/v2/apps/<group>/*/tasks`: the tasks of every app below a group."""
 
     def get(self, group: str) -> None:
-        tree = self.changes.tree(definitions.absolute(group))
+        tree = self.changes.tree(app_definitions.absolute(group))
         self.send_tasks([self.supervisor.apps[app_id] for app_id in tree.apps])
 
 
-class Tasks(Listing):
+class TasksHandler(TaskListing):
     def get(self) -> None:
         asked = self.get_query_arguments("status") + self.get_query_arguments("status[]")
         wanted = {word.lower() for word in asked} & {"running", "staging"}
@@ -90,7 +95,7 @@ class TasksDelete(Killing):
         if faults:
             raise invalid(faults)
         if wrong := [id_ for id_ in ids if not _TASK_ID.fullmatch(id_)]:
-            raise Refusal(400, f"Invalid task id '{wrong[0]}'.")
+            raise ApiError(400, f"Invalid task id '{wrong[0]}'.")
         tasks = [task for id_ in dict.fromkeys(ids) if (task := self.supervisor.task(id_))]
         self.kill(tasks, lambda: {"tasks": [self.task_json(task) for task in tasks]})
 
@@ -101,10 +106,10 @@ class ReadFile(Handler):
     def get(self, agent_id: str) -> None:
         parts = self.get_query_argument("path", "").strip("/").split("/")
         if agent_id != self.house.agent_id or len(parts) != 7 or parts[6] not in READABLE:
-            raise Refusal(404, "No such file")
+            raise ApiError(404, "No such file")
         path = self.supervisor.folders.of_task(parts[3]) / parts[6]
         if parts[1] != self.house.framework_id or ".." in parts[3] or not path.is_file():
-            raise Refusal(404, "No such file")
+            raise ApiError(404, "No such file")
         offset = self._whole("offset", 0)
         length = self._whole("length", FILE_CHUNK_BYTES)
         with path.open("rb") as file:
@@ -127,7 +132,7 @@ class ReadFile(Handler):
     def _whole(self, name: str, default: int) -> int:
         text = self.get_query_argument(name, str(default))
         if not text.removeprefix("-").isdecimal():
-            raise Refusal(400, f"{name}={text!r} is not a whole number")
+            raise ApiError(400, f"{name}={text!r} is not a whole number")
         return int(text)
 
 

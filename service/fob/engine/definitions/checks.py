@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fob.engine.definitions.containers import ports_of
-from fob.engine.definitions.shapes import (
+from fob.engine.definitions.field_types import (
     PORT,
     PORT_NAME,
     fault,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fob.engine.definitions.shapes import fault, listed, text
+from fob.engine.definitions.field_types import fault, listed, text
 from fob.errors import BadRequest
 
 Json = dict[str, Any]

@@ -11,7 +11,7 @@ from fob.engine.definitions.containers import (
     MESOS,
     OLDER_NETWORKS,
 )
-from fob.engine.definitions.shapes import (
+from fob.engine.definitions.field_types import (
     ENABLE,
     LABELS,
     PORT,

@@ -5,7 +5,13 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from fob.engine.definitions.shapes import fault, listed, made_of, text, truth
+from fob.engine.definitions.field_types import (
+    fault,
+    listed,
+    made_of,
+    text,
+    truth,
+)
 from fob.engine.programs import fetcher
 
 Json = dict[str, Any]

@@ -3,8 +3,14 @@
 import re
 from typing import Any
 
-from fob.engine.definitions import checks, constraints, container_faults, fetches, upgrades
-from fob.engine.definitions.shapes import (
+from fob.engine.definitions import (
+    checks,
+    constraints,
+    container_faults,
+    fetches,
+    upgrades,
+)
+from fob.engine.definitions.field_types import (
     LABELS,
     PORT,
     PORT_NAME,

@@ -16,8 +16,8 @@ from fob.engine.definitions import (
     upgrades,
 )
 from fob.engine.definitions.containers import OLDER_NETWORKS, image_of
+from fob.engine.definitions.field_types import ENABLE, fault
 from fob.engine.definitions.fields import path_error, resolved
-from fob.engine.definitions.shapes import ENABLE, fault
 
 Json = dict[str, Any]
 

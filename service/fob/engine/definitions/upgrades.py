@@ -4,7 +4,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fob.engine.definitions.shapes import Faults, Path, fault, made_of, number, one_of, whole
+from fob.engine.definitions.field_types import (
+    Faults,
+    Path,
+    fault,
+    made_of,
+    number,
+    one_of,
+    whole,
+)
 
 Json = dict[str, Any]
 

@@ -4,20 +4,24 @@ import asyncio
 import ssl
 import string
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from fob.engine.definitions.checks import COMMAND, HTTPS, TCP, HealthCheck, ReadinessCheck
+from fob.engine.definitions.checks import (
+    COMMAND,
+    HTTPS,
+    TCP,
+    HealthCheck,
+    ReadinessCheck,
+)
 from fob.engine.definitions.containers import bridged, ports_of
-from fob.engine.docker.inside import Inside
-from fob.engine.launchers import environment
-from fob.engine.launchers.commands import CommandFailed, Commands, Say
-
-if TYPE_CHECKING:
-    from fob.engine.tasks.task import Task
+from fob.engine.runtime import task_environment
+from fob.engine.runtime.commands import CommandFailed, Commands, Say
+from fob.engine.runtime.docker.inside import Inside
+from fob.engine.tasks.check_results import ProbeResponse
+from fob.engine.tasks.task import Task
 
 T = TypeVar("T")
 
@@ -30,15 +34,6 @@ class ProbeFailed(Exception):
     """Why the task is not well, in a sentence."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer; the `body` only when it was asked for."""
-
-    status: int
-    content_type: str = ""
-    body: str = ""
-
-
 class Probes:
     """Looks at tasks on `host`; commands are run with `commands`, or `inside` a container."""
 
@@ -47,20 +42,20 @@ class Probes:
         self._commands = commands
         self._inside = inside
 
-    async def look(self, task: "Task", check: HealthCheck) -> bool:
+    async def look(self, task: Task, check: HealthCheck) -> bool:
         """True when the task is well; False when its answer says nothing.
 
         Raises `ProbeFailed`, also when the check takes too long.
         """
         return await _bounded(self._look(task, check), check.timeout_seconds)
 
-    async def ask(self, task: "Task", check: ReadinessCheck) -> Answer:
+    async def ask(self, task: Task, check: ReadinessCheck) -> ProbeResponse:
         """The answer to a readiness check. Raises `ProbeFailed` when there is none."""
         port = task.record.ports[check.index]
         page = self._get(port, check.path, check.protocol, check.keeps_answer)
         return await _bounded(page, check.timeout_seconds)
 
-    async def _look(self, task: "Task", check: HealthCheck) -> bool:
+    async def _look(self, task: Task, check: HealthCheck) -> bool:
         if check.protocol == COMMAND:
             await self._command(task, check)
         elif check.protocol == TCP:
@@ -81,7 +76,7 @@ class Probes:
         _, writer = await asyncio.open_connection(self._host, port)
         writer.transport.abort()
 
-    async def _command(self, task: "Task", check: HealthCheck) -> None:
+    async def _command(self, task: Task, check: HealthCheck) -> None:
         said = bytearray()
 
         def hear(data: bytes) -> None:
@@ -94,16 +89,16 @@ class Probes:
             words = said.decode("utf-8", "replace").strip().split("\n")[-1]
             raise ProbeFailed(f"Command {failed}{words and f': {words}'}") from failed
 
-    async def _run(self, task: "Task", check: HealthCheck, say: Say) -> None:
+    async def _run(self, task: Task, check: HealthCheck, say: Say) -> None:
         if task.container:
             seconds = check.timeout_seconds
             return await self._inside.run(task.record.id, check.command, seconds, say)
         sandbox = task.folder.sandbox
-        variables = environment.for_task(task.record, task.definition, self._host, sandbox)
+        variables = task_environment.for_task(task.record, task.definition, self._host, sandbox)
         command = ["/bin/sh", "-c", check.command]
         return await self._commands.run(command, variables, sandbox, say)
 
-    async def _get(self, port: int, path: str, protocol: str, with_body: bool) -> Answer:
+    async def _get(self, port: int, path: str, protocol: str, with_body: bool) -> ProbeResponse:
         tls = _any_certificate() if protocol == HTTPS else None
         reader, writer = await asyncio.open_connection(self._host, port, ssl=tls)
         try:
@@ -137,10 +132,10 @@ async def _bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
         raise ProbeFailed(f"its answer is not HTTP: {error}") from error
 
 
-async def _read(reader: asyncio.StreamReader, with_body: bool) -> Answer:
+async def _read(reader: asyncio.StreamReader, with_body: bool) -> ProbeResponse:
     status = _status(await reader.readuntil(b"\n"))
     if not with_body:
-        return Answer(status)
+        return ProbeResponse(status)
     content_type = ""
     while line := (await reader.readuntil(b"\n")).strip():
         name, _, value = line.decode("latin-1").partition(":")
@@ -149,7 +144,7 @@ async def _read(reader: asyncio.StreamReader, with_body: bool) -> Answer:
     body = bytearray()
     while len(body) < BODY_BYTES and (chunk := await reader.read(BODY_BYTES - len(body))):
         body += chunk
-    return Answer(status, content_type, body.decode("utf-8", "replace"))
+    return ProbeResponse(status, content_type, body.decode("utf-8", "replace"))
 
 
 def _status(line: bytes) -> int:
@@ -167,7 +162,7 @@ def _named(status: int) -> str:
         return str(status)
 
 
-def _port(task: "Task", check: HealthCheck) -> int:
+def _port(task: Task, check: HealthCheck) -> int:
     """Where to look: a port of the host; `port` of a check may be one inside a container."""
     ports = task.record.ports
     if check.port is None:

@@ -27,7 +27,7 @@ MOST_ENTRIES = 100_000  # of an archive
 TARS = (".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 
 
-class Refused(Exception):
+class FetchRefused(Exception):
     """What is not done, and why."""
 
 
@@ -44,7 +44,7 @@ class Budget:
     def take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
-            raise Refused("it takes more room than a task may have fetched (FOB_FETCH_MIB)")
+            raise FetchRefused("it takes more room than a task may have fetched (FOB_FETCH_MIB)")
 
     def copy(self, source: Readable, target: Path) -> None:
         with target.open("wb") as file:
@@ -54,7 +54,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchiveEntry:
     """One of an archive's: a folder (`source` and `link` None), a link, or a file."""
 
     name: str
@@ -70,7 +70,7 @@ def main(order_path: str) -> int:
     for item in order["items"]:
         try:
             _fetch(item, order, budget)
-        except (OSError, EOFError, ValueError, RuntimeError, Refused, tarfile.TarError,
+        except (OSError, EOFError, ValueError, RuntimeError, FetchRefused, tarfile.TarError,
                 zipfile.BadZipFile, zipfile.LargeZipFile) as error:  # fmt: skip
             why = (str(error) or type(error).__name__).split("\n")[0].rstrip(":")
             print(f"Failed to fetch {shown(item['uri'])}: {why}", file=sys.stderr)
@@ -109,7 +109,7 @@ def _get(uri: str, target: Path, budget: Budget) -> None:
     with urlopen(_request(parts), timeout=SILENCE_SECONDS) as response:
         budget.copy(response, target)
         if response.length:
-            raise Refused(f"the connection ended {response.length} bytes too early")
+            raise FetchRefused(f"the connection ended {response.length} bytes too early")
 
 
 def _request(parts: SplitResult) -> Request:
@@ -162,38 +162,38 @@ def _unpack(archive: Path, folder: Path, budget: Budget) -> None:
             budget.copy(file, archive.with_suffix(""))
 
 
-def _of_tar(tar: tarfile.TarFile) -> Iterator[Entry]:
+def _of_tar(tar: tarfile.TarFile) -> Iterator[ArchiveEntry]:
     for member in tar:
         if member.isdir():
-            yield Entry(member.name, 0o755)
+            yield ArchiveEntry(member.name, 0o755)
         elif member.issym():
-            yield Entry(member.name, 0, link=member.linkname)
+            yield ArchiveEntry(member.name, 0, link=member.linkname)
         elif member.isreg() or member.islnk():
-            yield Entry(member.name, member.mode, tar.extractfile(member))
+            yield ArchiveEntry(member.name, member.mode, tar.extractfile(member))
         else:
-            raise Refused(f"{member.name} is neither a file, a folder nor a link")
+            raise FetchRefused(f"{member.name} is neither a file, a folder nor a link")
 
 
-def _of_zip(packed: zipfile.ZipFile) -> Iterator[Entry]:
+def _of_zip(packed: zipfile.ZipFile) -> Iterator[ArchiveEntry]:
     for info in packed.infolist():
         mode = info.external_attr >> 16
         if info.is_dir():
-            yield Entry(info.filename, 0o755)
+            yield ArchiveEntry(info.filename, 0o755)
         elif stat.S_ISLNK(mode):
-            yield Entry(info.filename, 0, link=packed.read(info).decode())
+            yield ArchiveEntry(info.filename, 0, link=packed.read(info).decode())
         else:
             with packed.open(info) as source:
-                yield Entry(info.filename, mode or 0o644, source)
+                yield ArchiveEntry(info.filename, mode or 0o644, source)
 
 
-def _put_all(entries: Iterator[Entry], folder: Path, budget: Budget) -> None:
+def _put_all(entries: Iterator[ArchiveEntry], folder: Path, budget: Budget) -> None:
     for number, entry in enumerate(entries):
         if number == MOST_ENTRIES:
-            raise Refused(f"it holds more than {MOST_ENTRIES} entries")
+            raise FetchRefused(f"it holds more than {MOST_ENTRIES} entries")
         _put(entry, folder, budget)
 
 
-def _put(entry: Entry, folder: Path, budget: Budget) -> None:
+def _put(entry: ArchiveEntry, folder: Path, budget: Budget) -> None:
     target = _inside(folder, entry.name)
     if entry.link is None and entry.source is None:
         target.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ def _inside(folder: Path, name: str) -> Path:
     root = os.path.realpath(folder)
     real = os.path.realpath(path)
     if name.startswith("/") or os.path.commonpath([root, real]) != root:
-        raise Refused(f"{name} would be outside of the sandbox")
+        raise FetchRefused(f"{name} would be outside of the sandbox")
     return path
 
 

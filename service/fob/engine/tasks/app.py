@@ -5,8 +5,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fob.engine.definitions.definitions import Definition
-from fob.engine.store.store import FAILURES_KEPT, AppRecord
+from fob.engine.definitions.app_definitions import Definition
+from fob.engine.store.records import FAILURES_KEPT, AppRecord
 from fob.engine.tasks.task import Task
 from fob.timeline import utc_now
 

@@ -7,10 +7,16 @@ from contextlib import ExitStack
 from typing import Any
 
 from fob import timeline
-from fob.engine.definitions.definitions import Definition
-from fob.engine.launchers.contract import Exit, Launch, Launcher, LaunchFailed, Running
-from fob.engine.machine.files import TaskFolder
-from fob.engine.machine.pipes import Pipes
+from fob.engine.definitions.app_definitions import Definition
+from fob.engine.runtime.launcher import (
+    Exit,
+    Launch,
+    Launcher,
+    LaunchFailed,
+    Running,
+)
+from fob.engine.runtime.pipes import Pipes
+from fob.engine.runtime.task_folders import TaskFolder
 from fob.engine.tasks.deadline import Deadline
 
 KILL_GRACE_SECONDS = 3.0  # Marathon's, where the app does not say

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fob.engine.tasks.app import App
+from fob.engine.tasks.marathon_json import counts
 from fob.engine.tasks.task import Task
-from fob.engine.tasks.wire import counts
 
 Json = dict[str, Any]
 

@@ -8,17 +8,26 @@ from functools import partial
 
 from fob import timeline
 from fob.engine import states
+from fob.engine.definitions.app_definitions import (
+    Definition,
+    activated,
+    command_of,
+    on_demand,
+)
 from fob.engine.definitions.checks import health_checks, start_seconds
 from fob.engine.definitions.containers import container_of
-from fob.engine.definitions.definitions import Definition, activated, command_of, on_demand
-from fob.engine.docker.life import MARKS as CONTAINER_MARKS
-from fob.engine.health.health import Health
-from fob.engine.health.readiness import Readiness
-from fob.engine.launchers.contract import Exit, Launch, Launcher, LaunchFailed
-from fob.engine.machine.doors import Door
-from fob.engine.machine.files import TaskFolder, TaskFolders, Timeline
+from fob.engine.runtime.activation_sockets import ActivationSocket
+from fob.engine.runtime.docker.life import MARKS as CONTAINER_MARKS
+from fob.engine.runtime.launcher import (
+    Exit,
+    Launch,
+    Launcher,
+    LaunchFailed,
+)
+from fob.engine.runtime.task_folders import TaskFolder, TaskFolders, Timeline
 from fob.engine.states import ENDED, TaskState
-from fob.engine.store.store import TaskRecord
+from fob.engine.store.records import TaskRecord
+from fob.engine.tasks.check_results import Health, Readiness
 from fob.engine.tasks.deadline import Deadline
 from fob.engine.tasks.process import Process, grace_seconds
 
@@ -51,7 +60,7 @@ class Task:
         self.record = record
         self.definition = definition
         self.hopeless = False
-        self.door: Door | None = None
+        self.door: ActivationSocket | None = None
         self.folder = TaskFolder(folders.of_task(record.id))
         self._folders = folders
         self._on_change = on_change
@@ -185,7 +194,7 @@ class Task:
         else:
             self._came_to_rest()
 
-    def take_back(self, door: Door) -> bool:
+    def take_back(self, door: ActivationSocket) -> bool:
         """Its process hands back the door, and will end: True if that is all right."""
         if not (self.ready and self._process.there and on_demand(self.definition)):
             return False

@@ -1,0 +1,1 @@
+"""The JSON API: routes, and handlers that parse a request, call a verb and respond."""

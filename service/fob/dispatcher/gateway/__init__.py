@@ -1,0 +1,1 @@
+"""The path of a call: from the client to an instance of the function, and back."""

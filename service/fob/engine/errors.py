@@ -1,0 +1,38 @@
+"""What the engine answers when it does not do what was asked: Marathon's statuses and texts."""
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """An HTTP status and Marathon's body, `{"message": ...}` plus `extra`."""
+
+    def __init__(self, status: int, message: str, **extra: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"message": message, **extra}
+
+
+def no_app(app_id: str) -> ApiError:
+    return ApiError(404, f"App '{app_id}' does not exist")
+
+
+def invalid(details: list[dict[str, Any]]) -> ApiError:
+    """422; `details` is a list of `{"path": "/cpus", "errors": ["..."]}`.
+
+    Marathon speaks of invalid JSON as soon as something has not its type, or is out of its limits.
+    """
+    unread = any(error.startswith("error.") for each in details for error in each["errors"])
+    return ApiError(422, "Invalid JSON" if unread else "Object is not valid", details=details)
+
+
+def exists(app_id: str) -> ApiError:
+    return ApiError(409, f"An app with id [{app_id}] already exists.")
+
+
+def locked(deployment_ids: list[str]) -> ApiError:
+    return ApiError(
+        409,
+        "App is locked by one or more deployments. Override with the option '?force=true'. "
+        "View details at '/v2/deployments/<DEPLOYMENT_ID>'.",
+        deployments=[{"id": id_} for id_ in deployment_ids],
+    )

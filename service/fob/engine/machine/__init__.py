@@ -1,1 +1,0 @@
-"""What tasks get of this machine: their shares and ports, their folders, their sockets at rest."""

@@ -1,0 +1,87 @@
+"""What a task finds in its environment: Marathon's variables, and nothing of the engine's own."""
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+from fob.engine import chunks
+from fob.engine.definitions.app_definitions import Definition, on_demand
+from fob.engine.definitions.containers import SANDBOX, image_of, ports_of
+from fob.engine.store.records import TaskRecord
+
+LANG = "C.UTF-8"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LABELS_LIMIT = 512  # characters of a label's value that Marathon puts into the environment
+
+
+def for_task(
+    record: TaskRecord, definition: Definition, host: str, sandbox: Path
+) -> dict[str, str]:
+    """The whole environment of a task; the app's `env` wins over all of it. A container has what
+    its image sets, too."""
+    own = chunks.unfolded(definition["env"])
+    image = image_of(definition)
+    place = {"MARATHON_APP_DOCKER_IMAGE": image} if image else _machine(sandbox)
+    working_folder = SANDBOX if image else str(sandbox)
+    return (
+        place
+        | _ports(record, definition)
+        | _app(record, definition)
+        | {"HOST": host, "MESOS_TASK_ID": record.id, "MESOS_SANDBOX": working_folder}
+        | _rest(definition)
+        | own
+    )
+
+
+@functools.cache
+def python() -> str:
+    """The interpreter that runs the engine, and its tasks."""
+    # not the virtual environment's link, and no version manager's shim, which costs 40-100 ms
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+def python_path() -> str:
+    """A PATH on which `python3` is the interpreter that runs the engine, then the system's."""
+    return f"{os.path.dirname(python())}:{SYSTEM_PATH}"
+
+
+def _machine(sandbox: Path) -> dict[str, str]:
+    folder = str(sandbox)  # its temporary files go when it goes
+    return {"PATH": python_path(), "LANG": LANG, "HOME": folder, "TMPDIR": folder}
+
+
+def _ports(record: TaskRecord, definition: Definition) -> dict[str, str]:
+    ports = [str(port) for port in record.ports]
+    variables = {f"PORT{index}": port for index, port in enumerate(ports)}
+    if ports:
+        variables |= {"PORT": ports[0], "PORTS": ",".join(ports)}
+    for port, asked in zip(ports, ports_of(definition), strict=True):
+        if asked.known_as:
+            variables[f"PORT_{asked.known_as}"] = port
+        if asked.name:
+            variables[f"PORT_{_shouted(asked.name)}"] = port
+    return variables
+
+
+def _rest(definition: Definition) -> dict[str, str]:
+    """When to go to rest, for a task that does."""
+    seconds = definition["labels"].get("FOB_KEEP_ALIVE")
+    return {"FOB_KEEP_ALIVE": seconds} if seconds and on_demand(definition) else {}
+
+
+def _app(record: TaskRecord, definition: Definition) -> dict[str, str]:
+    labels = {k: v for k, v in definition["labels"].items() if len(v) <= LABELS_LIMIT}
+    variables = {
+        "MARATHON_APP_ID": record.app_id,
+        "MARATHON_APP_VERSION": record.version,
+        "MARATHON_APP_RESOURCE_CPUS": str(float(definition["cpus"])),
+        "MARATHON_APP_RESOURCE_MEM": str(float(definition["mem"])),
+        "MARATHON_APP_RESOURCE_DISK": str(float(definition["disk"])),
+        "MARATHON_APP_LABELS": " ".join(_shouted(key) for key in labels),
+    }
+    return variables | {f"MARATHON_APP_LABEL_{_shouted(k)}": v for k, v in labels.items()}
+
+
+def _shouted(name: str) -> str:
+    return "".join(c if c.isalnum() and c.isascii() else "_" for c in name.upper())

@@ -1,1 +1,0 @@
-"""What tasks wait for before they start: files, installed packages, images."""

@@ -1,1 +1,0 @@
-"""What runs is made to be what is wanted, now and after the engine was gone."""

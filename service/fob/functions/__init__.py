@@ -1,0 +1,1 @@
+"""What a function is, and its verbs: register, find, list, describe, change, remove. No HTTP."""

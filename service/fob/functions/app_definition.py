@@ -1,0 +1,337 @@
+"""Snippet to Marathon app and back: the app definition carries the function whole.
+
+The runner and the snippet travel compressed in one environment value that the command decodes, so
+Marathon's replicated store is the function's durable home.
+"""
+
+import base64
+import binascii
+import functools
+import hashlib
+import json
+import re
+import secrets
+import threading
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fob.errors import FobError, NotFound, TooLarge
+from fob.functions.bundle import bundle
+from fob.functions.options import Options
+from fob.source import dependencies
+from fob.source.conventions import UNKNOWN, Convention
+from fob.source.dependencies import Dependencies
+
+GROUP = "/fob-aviary"
+
+# Linux takes 128 KiB in one environment string; the rest is room for what Marathon adds
+ENCODED_BYTES = 96 * 1024
+# MiB; on a cluster memory is limited, and pip, which installs there, takes about 100
+MEM, INSTALL_MEM = 64, 256
+
+_RUNNER = Path(__file__).parents[1] / "runner.py"
+_PARTS = Path(__file__).parents[1] / "parts"
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_COMMAND = (
+    "exec python3 -I -S -c 'import os,zlib,binascii;"
+    'r,_,s=zlib.decompress(binascii.a2b_base64(os.environ.pop("FOB_FUNCTION"))).partition(b"\\0");'
+    'exec(compile(r,"runner.py","exec"),{"__name__":"__main__","SNIPPET":s})\''
+)
+_PACKING = threading.Lock()
+CONTAINER_PORT = 8080
+# where the runner belongs, in JSON without it; nobody else can have this
+_HERE = secrets.token_hex()
+# of deflate, stored, with no bytes in it: RFC 1951, 3.2.4
+_EMPTY_BLOCK = bytes.fromhex("000000ffff")
+# an unpacked function is the runner and a snippet; what is larger is not of our making
+_UNPACKED_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PlacementSettings:
+    """Where functions run: on a `remote` Marathon, in a container of an image and with resource
+    roles, or neither; and when, unless they say: always or on-demand, and then for how long after
+    a call (seconds)."""
+
+    image: str = ""
+    roles: tuple[str, ...] = ()
+    activation: str = "always"
+    keep_alive: float = 60.0
+    remote: bool = False
+
+
+def app_id(id_: str) -> str:
+    """Marathon's name for the function; raises `NotFound` when `id_` cannot be a function's."""
+    if not _ID.fullmatch(id_):
+        raise NotFound(
+            f"{id_[:50]!r} is not a function id; POST /api/gen answers one,"
+            " GET /api/functions lists them",
+            code="not_an_id",
+        )
+    return f"{GROUP}/{id_}"
+
+
+def function_id(app: Mapping[str, Any]) -> str:
+    """The function's id, from its app."""
+    return str(app["id"]).rpartition("/")[2]
+
+
+def is_function(app: Mapping[str, Any]) -> bool:
+    """Whether fob made this app; those of others are never touched."""
+    parent, _, last = str(app.get("id", "")).rpartition("/")
+    labels = app.get("labels") or {}
+    return parent == GROUP and bool(_ID.fullmatch(last)) and labels.get("FOB") == "function"
+
+
+def app(
+    id_: str,
+    snippet: bytes,
+    options: Options,
+    created: str,
+    placement: PlacementSettings,
+    needs: Dependencies = dependencies.NONE,
+    convention: Convention = UNKNOWN,
+) -> dict[str, Any]:
+    """The definition to POST: one that every Marathon from 0.15 to 1.11 takes.
+
+    `created` is UTC as `timeline.utc_now` writes it. Raises `TooLarge` when runner and snippet do
+    not fit into an environment value.
+    """
+    definition: dict[str, Any] = {
+        "id": app_id(id_),
+        "cmd": _COMMAND,
+        "cpus": options.cpus,
+        "mem": _mem(options, placement, needs),
+        "disk": 0,
+        "instances": options.instances,
+        "env": _env(snippet, options) | needs.env(),
+        "labels": _labels(snippet, options, created)
+        | _activation(options, placement)
+        | {"FOB_CONVENTION": f"{convention.name}: {convention.why}"},
+        "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "http"}],
+        "requirePorts": False,
+        "healthChecks": [_HEALTH_CHECK | _patience(needs)],
+        "upgradeStrategy": _UPGRADE,
+        "backoffSeconds": 1,
+        "backoffFactor": 1.15,
+        "maxLaunchDelaySeconds": 60,
+    }
+    return definition | _placed(placement)
+
+
+# what is there serves until what replaces it is healthy
+_UPGRADE = {"minimumHealthCapacity": 1, "maximumOverCapacity": 1}
+
+_HEALTH_CHECK: dict[str, Any] = {
+    "protocol": "TCP",
+    "portIndex": 0,
+    "gracePeriodSeconds": 30,
+    "intervalSeconds": 5,
+    "timeoutSeconds": 5,
+    "maxConsecutiveFailures": 3,
+}
+
+
+def _patience(needs: Dependencies) -> dict[str, Any]:
+    """Time to install before listening, where nobody has done so beforehand."""
+    if not needs:
+        return {}
+    seconds = _HEALTH_CHECK["gracePeriodSeconds"] + dependencies.INSTALL_SECONDS
+    return {"gracePeriodSeconds": seconds}
+
+
+def _placed(placement: PlacementSettings) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    if placement.roles:
+        keys["acceptedResourceRoles"] = list(placement.roles)
+    if placement.image:
+        port = {"containerPort": CONTAINER_PORT, "hostPort": 0}
+        docker = {"image": placement.image, "network": "BRIDGE", "portMappings": [port]}
+        keys["container"] = {"type": "DOCKER", "docker": docker}
+        keys["cmd"] = f"PORT0={CONTAINER_PORT} {_COMMAND}"
+    return keys
+
+
+def _labels(snippet: bytes, options: Options, created: str) -> dict[str, str]:
+    labels = {
+        "FOB": "function",
+        "FOB_SHA256": sha256(snippet),
+        "FOB_CREATED": created,
+    }
+    return labels | ({"FOB_NAME": options.name} if options.name else {})
+
+
+def _mem(options: Options, placement: PlacementSettings, needs: Dependencies) -> float:
+    if options.mem is not None:
+        return options.mem
+    installs_itself = placement.remote or placement.image
+    return INSTALL_MEM if installs_itself and needs.requirements else MEM
+
+
+def _activation(options: Options, placement: PlacementSettings) -> dict[str, str]:
+    seconds = placement.keep_alive if options.keep_alive is None else options.keep_alive
+    return {
+        "FOB_ACTIVATION": options.activation or placement.activation,
+        "FOB_KEEP_ALIVE": f"{seconds:g}",
+    }
+
+
+def _env(snippet: bytes, options: Options) -> dict[str, str]:
+    ours = {
+        "FOB_FUNCTION": _packed(snippet),
+        "FOB_TIMEOUT": f"{options.timeout:g}",
+        "FOB_CONCURRENCY": str(options.concurrency),
+    }
+    if options.entry:
+        ours["FOB_ENTRY"] = options.entry
+    if options.cors:
+        ours["FOB_CORS"] = options.cors
+    return {**options.env, **ours}
+
+
+def prepare() -> None:
+    """Do what the first function would otherwise have to wait for."""
+    with _PACKING:  # who comes meanwhile waits, and does not do it too
+        _packer(_RUNNER, _PARTS)
+
+
+def prepared() -> bool:
+    """Whether that is done, so that `app` takes no time to speak of."""
+    return bool(_packer.cache_info().currsize)
+
+
+@functools.cache
+def _packer(runner: Path, parts: Path) -> tuple[str, int]:
+    """The base64 of the runner's part of a packed function, and the checksum (Adler-32) so far.
+
+    It ends where a group of base64 does, so that the value of every app begins with it.
+    """
+    program = bundle(runner, parts) + b"\0"
+    compressor = zlib.compressobj(level=9)
+    packed = compressor.compress(program) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    packed += _EMPTY_BLOCK * (len(packed) % 3)  # of 5 bytes each
+    return base64.b64encode(packed).decode(), zlib.adler32(program)
+
+
+def _packed(snippet: bytes) -> str:
+    if not prepared():
+        prepare()
+    runner, checksum = _packer(_RUNNER, _PARTS)
+    # RFC 1950: the stream goes on with deflate of its own, which costs less than to go on with a
+    # copy of the compressor, and ends with the checksum of it all. Memory that is made ready costs
+    # more than a short file is work: the window is no larger than that, the rest in proportion
+    window = min(max(len(snippet).bit_length(), 9), zlib.MAX_WBITS)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -window, window - 8)
+    rest = compressor.compress(snippet) + compressor.flush()
+    rest += zlib.adler32(snippet, checksum).to_bytes(4)
+    value = runner + base64.b64encode(rest).decode()
+    if len(value) > ENCODED_BYTES:
+        raise TooLarge(
+            f"The file is too large to travel inside its app: packed with the runner it has"
+            f" {len(value)} bytes, and {ENCODED_BYTES} is the most. Make it smaller",
+            details={"bytes": len(value), "limit": ENCODED_BYTES},
+        )
+    return value
+
+
+def to_json(app: Mapping[str, Any]) -> bytes:
+    """An app that `app` made, as it is sent. The runner, most of it, is put in as it is: nothing in
+    base64 has to be escaped, and to look for that takes longer than all else."""
+    runner, _ = _packer(_RUNNER, _PARTS)
+    snippet = app["env"]["FOB_FUNCTION"].removeprefix(runner)
+    text = json.dumps({**app, "env": {**app["env"], "FOB_FUNCTION": _HERE + snippet}})
+    return text.replace(_HERE, runner, 1).encode()
+
+
+def snippet_of(app: Mapping[str, Any]) -> bytes:
+    """The file, byte for byte, out of its app; raises `FobError` when it is not in there whole."""
+    unpacker = zlib.decompressobj()
+    try:
+        packed = base64.b64decode(app["env"]["FOB_FUNCTION"], validate=True)
+        unpacked = unpacker.decompress(packed, _UNPACKED_BYTES)
+    except (KeyError, TypeError, binascii.Error, zlib.error) as error:
+        raise _damaged(app) from error
+    _, found, snippet = unpacked.partition(b"\0")
+    if not found or not unpacker.eof or sha256(snippet) != app["labels"].get("FOB_SHA256"):
+        raise _damaged(app)
+    return snippet
+
+
+def _damaged(app: Mapping[str, Any]) -> FobError:
+    return FobError(
+        f"The app {app['id']} does not hold its function whole: somebody changed it."
+        " Register the file anew",
+        code="damaged",
+    )
+
+
+def sha256(snippet: bytes) -> str:
+    return hashlib.sha256(snippet).hexdigest()
+
+
+def settings_of(app: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for at registration or later, out of the app; of the user's environment
+    only the names, for the values may be secrets."""
+    env = app.get("env") or {}
+    labels = app.get("labels") or {}
+    return {
+        "name": labels.get("FOB_NAME", ""),
+        "entry": env.get("FOB_ENTRY"),
+        "cpus": app.get("cpus"),
+        "mem": app.get("mem"),
+        "instances": app.get("instances"),
+        "timeout": timeout_of(app),
+        "concurrency": int(env.get("FOB_CONCURRENCY", Options.concurrency)),
+        "cors": env.get("FOB_CORS", ""),
+        "activation": labels.get("FOB_ACTIVATION", "always"),
+        "keep_alive": float(labels.get("FOB_KEEP_ALIVE", PlacementSettings.keep_alive)),
+        "env": sorted(name for name in env if not name.startswith("FOB_")),
+    }
+
+
+def convention_of(app: Mapping[str, Any]) -> dict[str, str]:
+    """Whose convention the function follows, and why."""
+    label = (app.get("labels") or {}).get("FOB_CONVENTION", f"{UNKNOWN.name}: {UNKNOWN.why}")
+    name, _, why = label.partition(": ")
+    return {"name": name, "why": why}
+
+
+def timeout_of(app: Mapping[str, Any]) -> float:
+    """Seconds a call to this function may take."""
+    return float((app.get("env") or {}).get("FOB_TIMEOUT", Options.timeout))
+
+
+def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The body to PUT so that the app gets `values` (as `options.from_change` gives them).
+
+    Marathon merges the top level only, so a changed env or label goes with all the others.
+    """
+    body = {key: values[key] for key in ("cpus", "mem", "instances") if key in values}
+    env = dict(app.get("env") or {})
+    for key, name in (("timeout", "FOB_TIMEOUT"), ("concurrency", "FOB_CONCURRENCY")):
+        if key in values:
+            env[name] = f"{values[key]:g}"
+    if "cors" in values:
+        env["FOB_CORS"] = values["cors"]
+    for name, value in values.get("env", {}).items():
+        env.pop(name, None)
+        if value is not None:
+            env[name] = value
+    if env != (app.get("env") or {}):
+        body["env"] = env
+    if labels := _changed_labels(values):
+        body["labels"] = {**app["labels"], **labels}
+    if body.keys() - {"instances"}:  # an app that an older fob made does not say so yet
+        body["upgradeStrategy"] = _UPGRADE
+    return body
+
+
+def _changed_labels(values: Mapping[str, Any]) -> dict[str, str]:
+    labels = {"name": "FOB_NAME", "activation": "FOB_ACTIVATION"}
+    changed = {label: values[key] for key, label in labels.items() if key in values}
+    if "keep_alive" in values:
+        changed["FOB_KEEP_ALIVE"] = f"{values['keep_alive']:g}"
+    return changed

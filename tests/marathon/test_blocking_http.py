@@ -1,0 +1,354 @@
+"""The client on real sockets: slow, silent, broken and lying servers; TLS; threads and sockets."""
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import certificates
+import marathon_answers as says
+import pytest
+from raw_server import Exchange, RawServer, serving
+
+import live
+from fob.errors import MarathonError, MarathonRefused, MarathonSilent
+from fob.marathon import Marathon, blocking_http, client
+from fob.marathon.access import access
+from fob.marathon.errors import TlsFailed
+
+pytestmark = pytest.mark.parametrize("way", ["direct", "remote"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "GET_PAUSES", ())
+
+
+def info(url: str, **settings: Any) -> Any:
+    """`info()` of a client with short timeouts."""
+
+    async def ask() -> Any:
+        marathon = Marathon(url, **({"connect_timeout": 1.0, "read_timeout": 0.3} | settings))
+        try:
+            return await marathon.info()
+        finally:
+            await marathon.close()
+
+    return asyncio.run(ask())
+
+
+def well(exchange: Exchange) -> None:
+    exchange.answer(200, b'{"version": "1.5.8"}')
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("url", ["http://x:99999/", "http:///", "x"])
+def test_what_is_no_url_is_one_clear_error(url: str) -> None:
+    to = access("http://127.0.0.1:1", connect_timeout=1.0, read_timeout=1.0)
+    with closing(blocking_http.BlockingHttp(to, 1)) as client, pytest.raises(MarathonError):
+        client.send("GET", url)
+
+
+# servers on a bad day
+
+
+def test_nobody_listening_is_said_plainly() -> None:
+    with pytest.raises(MarathonSilent, match=r"cannot be reached \(Connection refused\)") as caught:
+        info(f"http://127.0.0.1:{free_port()}")
+    assert caught.value.code == "marathon_unreachable"
+
+
+def test_a_silent_server_is_given_up_after_the_read_timeout() -> None:
+    began = time.monotonic()
+    with (
+        serving(lambda exchange: exchange.hang()) as server,
+        pytest.raises(MarathonSilent, match="did not answer GET /v2/info in time"),
+    ):
+        info(server.url)
+    assert time.monotonic() - began < 2
+
+
+def trickle(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while not exchange.ended.wait(0.02):
+        exchange.send(b" ")
+
+
+def test_an_answer_that_trickles_for_ever_is_given_up() -> None:
+    began = time.monotonic()
+    with serving(trickle) as server, pytest.raises(MarathonSilent, match="in time"):
+        info(server.url)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Encoding: gzip\r\n\r\nnope",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 2000 + b"\r\n",
+    ],
+)
+def test_a_broken_answer_is_one_clear_error(said: bytes) -> None:
+    def play(exchange: Exchange) -> None:
+        exchange.send(said)
+        exchange.sock.shutdown(socket.SHUT_RDWR)
+
+    with serving(play) as server, pytest.raises(MarathonSilent, match="broke off") as caught:
+        info(server.url)
+    assert caught.value.code == "marathon_dropped"
+
+
+# redirects
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking_http, "ANSWER_BYTES", 1000)
+    body = b'{"apps": "' + b"x" * 200_000 + b'"}'
+    with (
+        serving(lambda exchange: exchange.answer(200, body)) as server,
+        pytest.raises(MarathonError, match="more than 1000 bytes") as caught,
+    ):
+        info(server.url)
+    assert caught.value.code == "marathon_unintelligible"
+
+
+def test_a_read_follows_redirects() -> None:
+    def play(exchange: Exchange) -> None:
+        if exchange.path == "/v2/info":
+            exchange.answer(302, Location="/there/v2/info")
+        else:
+            well(exchange)
+
+    with serving(play) as server:
+        assert info(server.url, token="t") == {"version": "1.5.8"}
+        assert [seen.headers.get("authorization") for seen in server.seen] == ["token=t"] * 2
+
+
+def test_a_redirect_loop_is_one_clear_error() -> None:
+    with (
+        serving(lambda exchange: exchange.answer(302, Location=exchange.path)) as server,
+        pytest.raises(MarathonError, match="in a circle"),
+    ):
+        info(server.url)
+
+
+@pytest.mark.parametrize("target", ["http://[oops/", "http://x:99999/", "ftp://x/", "http:///"])
+def test_a_redirect_to_nonsense_is_one_clear_error(target: str) -> None:
+    with (
+        serving(lambda exchange: exchange.answer(302, Location=target)) as server,
+        pytest.raises(MarathonError),
+    ):
+        info(server.url)
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login netrc password netrc\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with serving(well) as other:
+        away = f"http://ann:planted@127.0.0.1:{other.port}/v2/info"
+        with serving(lambda exchange: exchange.answer(302, Location=away)) as server:
+            info(server.url, token="s3cret")
+        assert "authorization" not in other.seen[0].headers
+
+
+# the environment
+
+
+def test_netrc_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login netrc password netrc\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with serving(well) as server:
+        info(server.url)
+        assert "authorization" not in server.seen[0].headers
+
+
+def test_a_marathon_on_this_machine_is_reached_without_the_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    with serving(well) as server:
+        assert info(server.url) == {"version": "1.5.8"}
+
+
+def test_a_marathon_elsewhere_is_reached_through_the_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with serving(well) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert info("http://marathon.invalid:8080") == {"version": "1.5.8"}
+        assert proxy.paths() == ["http://marathon.invalid:8080/v2/info"]
+
+
+def test_cookies_are_not_kept() -> None:
+    async def twice(url: str) -> None:
+        marathon = Marathon(url)
+        await marathon.info()
+        await marathon.info()
+        await marathon.close()
+
+    with serving(lambda exchange: exchange.answer(200, b"{}", Set_Cookie="a=b")) as server:
+        asyncio.run(twice(server.url))
+        assert [seen.headers.get("cookie") for seen in server.seen] == [None, None]
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
+    return certificates.make(tmp_path_factory.mktemp("pki"))
+
+
+def test_a_marathon_that_our_ca_vouches_for_is_trusted(
+    pki: certificates.Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.devnull)
+    with serving(well, pki.server_context()) as server:
+        assert info(server.url, ca=str(pki.ca)) == {"version": "1.5.8"}
+
+
+def test_a_marathon_nobody_vouches_for_is_not_trusted(pki: certificates.Certificates) -> None:
+    with (
+        serving(well, pki.server_context()) as server,
+        pytest.raises(TlsFailed, match=r"unable to get local issuer.* FOB_MARATHON_CA") as caught,
+    ):
+        info(server.url, token="s3cret")
+    assert (caught.value.code, server.seen) == ("marathon_tls", [])
+
+
+def test_a_certificate_for_another_host_is_not_trusted(tmp_path: Path) -> None:
+    other = certificates.make(tmp_path, "DNS:marathon.mesos")
+    with (
+        serving(well, other.server_context()) as server,
+        pytest.raises(TlsFailed, match="the URL's host must be one the certificate names"),
+    ):
+        info(server.url, ca=str(other.ca))
+
+
+def test_tls_with_a_server_that_speaks_none_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            with listener.accept()[0] as sock:
+                sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                sock.recv(65536)
+
+        greeter = threading.Thread(target=greet)
+        greeter.start()
+        with pytest.raises(TlsFailed, match="failed: WRONG_VERSION_NUMBER"):
+            info(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        greeter.join()
+
+
+def test_a_post_that_found_no_trust_is_not_asked_about(pki: certificates.Certificates) -> None:
+    async def create(url: str) -> None:
+        marathon = Marathon(url)
+        try:
+            await marathon.create(says.APP_ID, lambda: {"id": says.APP_ID})
+        finally:
+            await marathon.close()
+
+    with serving(well, pki.server_context()) as server, pytest.raises(TlsFailed):
+        asyncio.run(create(server.url))
+
+
+# the loop, the threads, the sockets
+
+
+def test_the_loop_stays_free_while_marathon_hangs() -> None:
+    async def watch(url: str) -> float:
+        marathon = Marathon(url, read_timeout=0.5)
+        asked = asyncio.gather(*(marathon.info() for _ in range(20)), return_exceptions=True)
+        longest = 0.0
+        while not asked.done():
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - before)
+        await marathon.close()
+        assert all(isinstance(outcome, MarathonError) for outcome in await asked)
+        return longest
+
+    with serving(lambda exchange: exchange.hang()) as server:
+        assert asyncio.run(watch(server.url)) < 0.3
+
+
+def test_who_waits_too_long_for_a_free_thread_is_told_so() -> None:
+    async def crowd(url: str) -> list[str]:
+        marathon = Marathon(url, connect_timeout=0.1, read_timeout=0.3)
+        made = {"id": says.APP_ID}
+        asked = (marathon.create(says.APP_ID, lambda: made) for _ in range(40))
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        await marathon.close()
+        return [str(outcome) for outcome in outcomes]
+
+    with serving(lambda exchange: exchange.hang()) as server:
+        told = asyncio.run(crowd(server.url))
+    assert len(told) == 40
+    assert any("connections to Marathon are waiting" in said for said in told)
+
+
+def test_at_most_so_many_threads_are_used() -> None:
+    async def crowd(url: str) -> int:
+        marathon = Marathon(url)
+        await asyncio.gather(*(marathon.info() for _ in range(40)))
+        used = [t for t in threading.enumerate() if t.name.startswith("marathon")]
+        await marathon.close()
+        return len(used)
+
+    with serving(well) as server:
+        assert asyncio.run(crowd(server.url)) <= client.THREADS
+
+
+def hang_before_headers(exchange: Exchange) -> None:
+    exchange.hang()
+
+
+def hang_in_body(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{")
+    exchange.hang()
+
+
+@pytest.mark.parametrize("play", [hang_before_headers, hang_in_body])
+@pytest.mark.parametrize("tls", [False, True])
+def test_closing_ends_what_hangs_at_once(
+    play: Callable[[Exchange], None], tls: bool, pki: certificates.Certificates
+) -> None:
+    async def close_amid(server: RawServer) -> float:
+        marathon = Marathon(server.url, ca=str(pki.ca), read_timeout=60)
+        asked = asyncio.gather(marathon.info(), marathon.queue(), return_exceptions=True)
+        await asyncio.to_thread(live.until, lambda: len(server.seen) == 2)
+        began = time.monotonic()
+        await marathon.close()
+        took = time.monotonic() - began
+        assert all(isinstance(outcome, MarathonError) for outcome in await asked)
+        return took
+
+    with serving(play, pki.server_context() if tls else None) as server:
+        assert asyncio.run(close_amid(server)) < 1
+
+
+def test_a_marathon_that_wants_credentials_is_a_clear_refusal() -> None:
+    def play(exchange: Exchange) -> None:
+        exchange.answer(401, says.HTML_401.encode(), Content_Type="text/html")
+
+    with serving(play) as server, pytest.raises(MarathonRefused, match="401 Authorization Requir"):
+        info(server.url)
