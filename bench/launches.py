@@ -12,9 +12,10 @@ from pathlib import Path
 from bench.load import Connection
 from bench.service import HELLO
 from fob import timeline
+from fob.contract import COMMAND
 from fob.engine.runtime import task_environment
 from fob.engine.runtime.launcher import Exit, Launch, Launcher
-from fob.engine.runtime.zygote_launcher import COMMAND, ZygoteLauncher
+from fob.engine.runtime.zygote_launcher import ZygoteLauncher
 from fob.functions import app_definition
 from fob.functions.options import Options
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import live
+from fob.contract import COMMAND
 from fob.engine.runtime import task_environment
 from fob.engine.runtime.launcher import (
     Exit,
@@ -17,7 +18,7 @@ from fob.engine.runtime.launcher import (
     Running,
 )
 from fob.engine.runtime.process_launcher import ProcessLauncher, identity
-from fob.engine.runtime.zygote_launcher import COMMAND, ZygoteLauncher
+from fob.engine.runtime.zygote_launcher import ZygoteLauncher
 
 # a program as small as can be: it runs what it is given
 PROGRAM = b"if __name__ == '__main__':\n    exec(SNIPPET)\n"

@@ -45,7 +45,7 @@ def test_what_begins_alike_is_unpacked_once(
     unpacker = Unpacker()
     for given in (b"1", b"2"):
         unpacker.unpack(packed_alike(programs[0], given))
-    monkeypatch.setattr(packing, "UNPACKED_BYTES", 100)  # the program would be too long
+    monkeypatch.setattr(packing, "MAX_UNPACKED_BYTES", 100)  # the program would be too long
     assert unpacker.unpack(packed_alike(programs[0], b"3")) == (programs[0], b"3")
 
 

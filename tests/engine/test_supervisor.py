@@ -15,7 +15,7 @@ import requests
 from launching import PROGRAM, packed
 
 import live
-from fob.engine.runtime.zygote_launcher import COMMAND
+from fob.contract import COMMAND
 from fob.engine.states import TaskState
 from fob.engine.store.records import Store
 

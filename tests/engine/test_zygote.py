@@ -16,10 +16,12 @@ import pytest
 from launching import FORKED, Bench, until
 
 import live
+from fob.contract import COMMAND
 from fob.engine.runtime import spares, zygote_launcher
 from fob.engine.runtime.launcher import Exit
 from fob.engine.runtime.process_launcher import ProcessLauncher, identity
 from fob.functions import app_definition
+from fob.functions.options import Options
 
 # all that a process can see of how it was started, and that should not tell
 ABOUT = """
@@ -202,7 +204,9 @@ def test_what_is_packed_badly_is_executed(run: Callable[[Body], None]) -> None:
 
 
 def test_the_commands_of_functions_can_be_forked() -> None:
-    assert app_definition._COMMAND == zygote_launcher.COMMAND
+    id_ = "0e38b688-86e3-4966-9060-cf01eef59426"
+    created, settings = "2016-04-02T23:09:47.123Z", app_definition.PlacementSettings()
+    assert app_definition.app(id_, b"", Options(), created, settings)["cmd"] == COMMAND
 
 
 # what becomes of a zygote

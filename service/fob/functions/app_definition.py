@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fob import contract
 from fob.errors import FobError, NotFound, TooLarge
 from fob.functions.bundle import bundle
 from fob.functions.options import Options
 from fob.source import dependencies
 from fob.source.conventions import UNKNOWN, Convention
 from fob.source.dependencies import Dependencies
-
-GROUP = "/fob-aviary"
 
 # Linux takes 128 KiB in one environment string; the rest is room for what Marathon adds
 ENCODED_BYTES = 96 * 1024
@@ -35,19 +34,12 @@ MEM, INSTALL_MEM = 64, 256
 _RUNNER = Path(__file__).parents[1] / "runner.py"
 _PARTS = Path(__file__).parents[1] / "parts"
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_COMMAND = (
-    "exec python3 -I -S -c 'import os,zlib,binascii;"
-    'r,_,s=zlib.decompress(binascii.a2b_base64(os.environ.pop("FOB_FUNCTION"))).partition(b"\\0");'
-    'exec(compile(r,"runner.py","exec"),{"__name__":"__main__","SNIPPET":s})\''
-)
 _PACKING = threading.Lock()
 CONTAINER_PORT = 8080
 # where the runner belongs, in JSON without it; nobody else can have this
 _HERE = secrets.token_hex()
 # of deflate, stored, with no bytes in it: RFC 1951, 3.2.4
 _EMPTY_BLOCK = bytes.fromhex("000000ffff")
-# an unpacked function is the runner and a snippet; what is larger is not of our making
-_UNPACKED_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ def app_id(id_: str) -> str:
             " GET /api/functions lists them",
             code="not_an_id",
         )
-    return f"{GROUP}/{id_}"
+    return f"{contract.GROUP}/{id_}"
 
 
 def function_id(app: Mapping[str, Any]) -> str:
@@ -83,7 +75,9 @@ def is_function(app: Mapping[str, Any]) -> bool:
     """Whether fob made this app; those of others are never touched."""
     parent, _, last = str(app.get("id", "")).rpartition("/")
     labels = app.get("labels") or {}
-    return parent == GROUP and bool(_ID.fullmatch(last)) and labels.get("FOB") == "function"
+    return (
+        parent == contract.GROUP and bool(_ID.fullmatch(last)) and labels.get("FOB") == "function"
+    )
 
 
 def app(
@@ -102,7 +96,7 @@ def app(
     """
     definition: dict[str, Any] = {
         "id": app_id(id_),
-        "cmd": _COMMAND,
+        "cmd": contract.COMMAND,
         "cpus": options.cpus,
         "mem": _mem(options, placement, needs),
         "disk": 0,
@@ -151,7 +145,7 @@ def _placed(placement: PlacementSettings) -> dict[str, Any]:
         port = {"containerPort": CONTAINER_PORT, "hostPort": 0}
         docker = {"image": placement.image, "network": "BRIDGE", "portMappings": [port]}
         keys["container"] = {"type": "DOCKER", "docker": docker}
-        keys["cmd"] = f"PORT0={CONTAINER_PORT} {_COMMAND}"
+        keys["cmd"] = f"PORT0={CONTAINER_PORT} {contract.COMMAND}"
     return keys
 
 
@@ -174,21 +168,21 @@ def _mem(options: Options, placement: PlacementSettings, needs: Dependencies) ->
 def _activation(options: Options, placement: PlacementSettings) -> dict[str, str]:
     seconds = placement.keep_alive if options.keep_alive is None else options.keep_alive
     return {
-        "FOB_ACTIVATION": options.activation or placement.activation,
-        "FOB_KEEP_ALIVE": f"{seconds:g}",
+        contract.ACTIVATION: options.activation or placement.activation,
+        contract.KEEP_ALIVE: f"{seconds:g}",
     }
 
 
 def _env(snippet: bytes, options: Options) -> dict[str, str]:
     ours = {
-        "FOB_FUNCTION": _packed(snippet),
-        "FOB_TIMEOUT": f"{options.timeout:g}",
-        "FOB_CONCURRENCY": str(options.concurrency),
+        contract.FUNCTION: _packed(snippet),
+        contract.TIMEOUT: f"{options.timeout:g}",
+        contract.CONCURRENCY: str(options.concurrency),
     }
     if options.entry:
-        ours["FOB_ENTRY"] = options.entry
+        ours[contract.ENTRY] = options.entry
     if options.cors:
-        ours["FOB_CORS"] = options.cors
+        ours[contract.CORS] = options.cors
     return {**options.env, **ours}
 
 
@@ -241,8 +235,8 @@ def to_json(app: Mapping[str, Any]) -> bytes:
     """An app that `app` made, as it is sent. The runner, most of it, is put in as it is: nothing in
     base64 has to be escaped, and to look for that takes longer than all else."""
     runner, _ = _packer(_RUNNER, _PARTS)
-    snippet = app["env"]["FOB_FUNCTION"].removeprefix(runner)
-    text = json.dumps({**app, "env": {**app["env"], "FOB_FUNCTION": _HERE + snippet}})
+    snippet = app["env"][contract.FUNCTION].removeprefix(runner)
+    text = json.dumps({**app, "env": {**app["env"], contract.FUNCTION: _HERE + snippet}})
     return text.replace(_HERE, runner, 1).encode()
 
 
@@ -250,8 +244,8 @@ def snippet_of(app: Mapping[str, Any]) -> bytes:
     """The file, byte for byte, out of its app; raises `FobError` when it is not in there whole."""
     unpacker = zlib.decompressobj()
     try:
-        packed = base64.b64decode(app["env"]["FOB_FUNCTION"], validate=True)
-        unpacked = unpacker.decompress(packed, _UNPACKED_BYTES)
+        packed = base64.b64decode(app["env"][contract.FUNCTION], validate=True)
+        unpacked = unpacker.decompress(packed, contract.MAX_UNPACKED_BYTES)
     except (KeyError, TypeError, binascii.Error, zlib.error) as error:
         raise _damaged(app) from error
     _, found, snippet = unpacked.partition(b"\0")
@@ -279,15 +273,15 @@ def settings_of(app: Mapping[str, Any]) -> dict[str, Any]:
     labels = app.get("labels") or {}
     return {
         "name": labels.get("FOB_NAME", ""),
-        "entry": env.get("FOB_ENTRY"),
+        "entry": env.get(contract.ENTRY),
         "cpus": app.get("cpus"),
         "mem": app.get("mem"),
         "instances": app.get("instances"),
         "timeout": timeout_of(app),
-        "concurrency": int(env.get("FOB_CONCURRENCY", Options.concurrency)),
-        "cors": env.get("FOB_CORS", ""),
-        "activation": labels.get("FOB_ACTIVATION", "always"),
-        "keep_alive": float(labels.get("FOB_KEEP_ALIVE", PlacementSettings.keep_alive)),
+        "concurrency": int(env.get(contract.CONCURRENCY, Options.concurrency)),
+        "cors": env.get(contract.CORS, ""),
+        "activation": labels.get(contract.ACTIVATION, "always"),
+        "keep_alive": float(labels.get(contract.KEEP_ALIVE, PlacementSettings.keep_alive)),
         "env": sorted(name for name in env if not name.startswith("FOB_")),
     }
 
@@ -301,7 +295,7 @@ def convention_of(app: Mapping[str, Any]) -> dict[str, str]:
 
 def timeout_of(app: Mapping[str, Any]) -> float:
     """Seconds a call to this function may take."""
-    return float((app.get("env") or {}).get("FOB_TIMEOUT", Options.timeout))
+    return float((app.get("env") or {}).get(contract.TIMEOUT, Options.timeout))
 
 
 def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,11 +305,11 @@ def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """
     body = {key: values[key] for key in ("cpus", "mem", "instances") if key in values}
     env = dict(app.get("env") or {})
-    for key, name in (("timeout", "FOB_TIMEOUT"), ("concurrency", "FOB_CONCURRENCY")):
+    for key, name in (("timeout", contract.TIMEOUT), ("concurrency", contract.CONCURRENCY)):
         if key in values:
             env[name] = f"{values[key]:g}"
     if "cors" in values:
-        env["FOB_CORS"] = values["cors"]
+        env[contract.CORS] = values["cors"]
     for name, value in values.get("env", {}).items():
         env.pop(name, None)
         if value is not None:
@@ -330,8 +324,8 @@ def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed_labels(values: Mapping[str, Any]) -> dict[str, str]:
-    labels = {"name": "FOB_NAME", "activation": "FOB_ACTIVATION"}
+    labels = {"name": "FOB_NAME", "activation": contract.ACTIVATION}
     changed = {label: values[key] for key, label in labels.items() if key in values}
     if "keep_alive" in values:
-        changed["FOB_KEEP_ALIVE"] = f"{values['keep_alive']:g}"
+        changed[contract.KEEP_ALIVE] = f"{values['keep_alive']:g}"
     return changed

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
+from fob.contract import GROUP
 from fob.errors import (
     AppNotFound,
     FobError,
@@ -139,7 +140,7 @@ class Marathon:
         answer = await self._get(_path(app_id), {} if whole else BRIEF)
         return _object(_object(answer).get("app"), "id")
 
-    async def apps(self, group: str = "/fob-aviary") -> list[dict[str, Any]]:
+    async def apps(self, group: str = GROUP) -> list[dict[str, Any]]:
         """All apps of the group with their tasks; none when there is no such group.
 
         The long values of their `env` may be missing.

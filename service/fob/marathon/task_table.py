@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fob.contract import GROUP
 from fob.errors import FobError
 from fob.marathon.app_cache import AppCache
 from fob.marathon.client import Marathon
@@ -28,7 +29,6 @@ __all__ = ["TaskInfo", "TaskTable", "tasks_of"]
 
 log = logging.getLogger(__name__)
 
-GROUP = "/fob-aviary"
 # Marathon adds a listener a moment after it has answered; its first event proves that it did
 ATTACH_GRACE = 0.2
 ENDED_KEPT = 1000

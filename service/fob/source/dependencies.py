@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from fob import contract
 from fob.errors import BadRequest
 
 # they travel in one environment value, and are arguments of the installer
@@ -46,8 +47,8 @@ class Dependencies:
         if not self:
             return {}
         return {
-            "FOB_REQUIREMENTS": "\n".join(self.requirements),
-            "FOB_REQUIRES_PYTHON": self.requires_python,
+            contract.REQUIREMENTS: "\n".join(self.requirements),
+            contract.REQUIRES_PYTHON: self.requires_python,
         }
 
 
@@ -57,8 +58,8 @@ NONE = Dependencies()
 def of_app(app: Mapping[str, Any]) -> Dependencies:
     """The needs that `Needs.env` put into an app."""
     env = app.get("env") or {}
-    requirements = env.get("FOB_REQUIREMENTS", "").splitlines()
-    return Dependencies(tuple(requirements), env.get("FOB_REQUIRES_PYTHON", ""))
+    requirements = env.get(contract.REQUIREMENTS, "").splitlines()
+    return Dependencies(tuple(requirements), env.get(contract.REQUIRES_PYTHON, ""))
 
 
 def of_source(text: str) -> Dependencies:

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from fob.contract import SITE_PACKAGES
 from fob.engine.definitions.app_definitions import Definition
 from fob.engine.runtime.docker.images import ImageFailed, Images
 from fob.engine.runtime.environments import (
@@ -89,4 +90,4 @@ class Staging:
 
 
 def _found(folder: Path | None) -> dict[str, str]:
-    return {"FOB_SITE_PACKAGES": str(folder)} if folder else {}
+    return {SITE_PACKAGES: str(folder)} if folder else {}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fob import contract
 from fob.engine import chunks
 from fob.engine.definitions import (
     checks,
@@ -49,7 +50,7 @@ DEFAULTS: Definition = {
 }
 _PORTS = frozenset(("ports", "portDefinitions"))
 _OFTEN_EQUAL = ("healthChecks", "portDefinitions", "upgradeStrategy")  # in many apps
-ACTIVATION_LABEL = "FOB_ACTIVATION"
+ACTIVATION_LABEL = contract.ACTIVATION
 
 
 def activated(definition: Definition) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fob.contract import ACTIVATION
+
 Json = dict[str, Any]
 Faults = list[Json]
 
@@ -99,7 +101,7 @@ def container_of(definition: Mapping[str, Any], host_ports: tuple[int, ...]) -> 
         cpus=definition["cpus"],
         mem=definition["mem"],
         shell=definition["cmd"] is not None,
-        notifies="FOB_ACTIVATION" in definition["labels"] and definition["cmd"] is not None,
+        notifies=ACTIVATION in definition["labels"] and definition["cmd"] is not None,
     )
 
 

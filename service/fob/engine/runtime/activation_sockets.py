@@ -15,9 +15,10 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from fob.contract import IDLE_FD, IDLE_REPLY, IDLE_SOCKET, KEPT_FD, LISTEN_FD
+
 log = logging.getLogger(__name__)
 
-NAME = "rest"  # of the socket in the engine's folder
 ID_BYTES = 4096  # of a task's id, at most
 DESCRIPTORS = 253  # that Linux passes in one message
 KNOCKS = 64  # answered before the loop looks after others again
@@ -44,11 +45,11 @@ class ActivationSocket:
 
     def passed(self, may_rest: bool) -> dict[str, int]:
         """The descriptors for the process that is to answer here, by their variables."""
-        named = {"FOB_LISTEN_FD": self._listener.fileno()}
+        named = {LISTEN_FD: self._listener.fileno()}
         if may_rest:
-            named["FOB_REST_FD"] = self._doors.folder_fd
+            named[IDLE_FD] = self._doors.folder_fd
         for number, connection in enumerate(self._kept or ()):
-            named[f"FOB_KEPT_FD_{number}"] = connection.fileno()
+            named[f"{KEPT_FD}{number}"] = connection.fileno()
         return named
 
     def watch(self, on_knock: Callable[[], None]) -> None:
@@ -131,7 +132,7 @@ class ActivationSockets:
 
     def _bound(self) -> socket.socket:
         # by way of the descriptor, for a path of its own may be longer than a socket's can be
-        path = f"/proc/self/fd/{self.folder_fd}/{NAME}"
+        path = f"/proc/self/fd/{self.folder_fd}/{IDLE_SOCKET}"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         returns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -164,7 +165,7 @@ class ActivationSockets:
         with answer:
             if self._on_return(told.decode("utf-8", "replace"), door):
                 with contextlib.suppress(OSError):  # it ended in this moment, which is as good
-                    answer.send(b"rest")
+                    answer.send(IDLE_REPLY)
             else:
                 door.close()
 

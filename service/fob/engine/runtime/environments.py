@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fob import contract
 from fob.engine.chunks import ChunkedText
 from fob.engine.definitions.app_definitions import Definition
 from fob.engine.runtime import installer
@@ -64,11 +65,11 @@ class PackageSet:
 def needs_of(definition: Definition) -> PackageSet | None:
     """The needs of an app, from its env FOB_REQUIREMENTS (one a line) and FOB_REQUIRES_PYTHON."""
     env: dict[str, str | ChunkedText] = definition.get("env", {})
-    if "FOB_REQUIREMENTS" not in env or "FOB_SITE_PACKAGES" in env:
+    if contract.REQUIREMENTS not in env or contract.SITE_PACKAGES in env:
         return None
-    lines = (line.strip() for line in str(env["FOB_REQUIREMENTS"]).splitlines())
+    lines = (line.strip() for line in str(env[contract.REQUIREMENTS]).splitlines())
     requirements = tuple(sorted({line for line in lines if line}))
-    return PackageSet(requirements, str(env.get("FOB_REQUIRES_PYTHON", "")))
+    return PackageSet(requirements, str(env.get(contract.REQUIRES_PYTHON, "")))
 
 
 @dataclass

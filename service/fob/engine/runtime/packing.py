@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-UNPACKED_BYTES = 4 * 2**20
+from fob.contract import MAX_UNPACKED_BYTES
+
 KNOWN = 4  # beginnings remembered
 
 
@@ -62,7 +63,7 @@ def _common(one: str, other: str) -> int:
 
 
 def _whole(unpacker: Any, text: str) -> bytes:
-    data: bytes = unpacker.decompress(binascii.a2b_base64(text), UNPACKED_BYTES)
+    data: bytes = unpacker.decompress(binascii.a2b_base64(text), MAX_UNPACKED_BYTES)
     if not unpacker.eof:
         raise ValueError("cut off, or too long")
     return data

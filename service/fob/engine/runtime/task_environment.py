@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from fob.contract import KEEP_ALIVE
 from fob.engine import chunks
 from fob.engine.definitions.app_definitions import Definition, on_demand
 from fob.engine.definitions.containers import SANDBOX, image_of, ports_of
@@ -66,8 +67,8 @@ def _ports(record: TaskRecord, definition: Definition) -> dict[str, str]:
 
 def _rest(definition: Definition) -> dict[str, str]:
     """When to go to rest, for a task that does."""
-    seconds = definition["labels"].get("FOB_KEEP_ALIVE")
-    return {"FOB_KEEP_ALIVE": seconds} if seconds and on_demand(definition) else {}
+    seconds = definition["labels"].get(KEEP_ALIVE)
+    return {KEEP_ALIVE: seconds} if seconds and on_demand(definition) else {}
 
 
 def _app(record: TaskRecord, definition: Definition) -> dict[str, str]:

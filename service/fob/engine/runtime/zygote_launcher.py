@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fob.contract import COMMAND, FUNCTION
 from fob.engine import programs
 from fob.engine.runtime import task_environment
 from fob.engine.runtime.launcher import Launch, OnExit, Running
@@ -17,13 +18,6 @@ from fob.engine.runtime.packing import Unpacker
 from fob.engine.runtime.process_launcher import ProcessLauncher
 from fob.engine.runtime.spares import Spares
 
-# A task with this command line can be forked: its program is the first half of FOB_FUNCTION, and
-# what that is given the second.
-COMMAND = (
-    "exec python3 -I -S -c 'import os,zlib,binascii;"
-    'r,_,s=zlib.decompress(binascii.a2b_base64(os.environ.pop("FOB_FUNCTION"))).partition(b"\\0");'
-    'exec(compile(r,"runner.py","exec"),{"__name__":"__main__","SNIPPET":s})\''
-)
 # variables that act on a process when it starts, and on none that is forked
 LOADING = ("LD_", "LC_", "GLIBC_", "MALLOC_")
 PROGRAMS = 4  # zygotes at once
@@ -46,7 +40,7 @@ def forkable(launch: Launch, unpacker: Unpacker) -> Forkable | None:
         return None
     numbers = {name: str(number) for number, name in enumerate(launch.passed, 3)}
     try:
-        program, given = unpacker.unpack(launch.environment["FOB_FUNCTION"])
+        program, given = unpacker.unpack(launch.environment[FUNCTION])
         block = _block(launch.environment | numbers)
     except (KeyError, ValueError, zlib.error):
         return None
@@ -75,7 +69,7 @@ def _block(variables: dict[str, str]) -> bytes:
     if any("\0" in value for value in variables.values()):
         raise ValueError("not an environment")
     # first what an engine looks for in /proc/<pid>/environ, where there may not be room for all
-    names = sorted(variables.keys() - {"FOB_FUNCTION", "PWD"}, key=lambda n: n != "MESOS_TASK_ID")
+    names = sorted(variables.keys() - {FUNCTION, "PWD"}, key=lambda n: n != "MESOS_TASK_ID")
     return b"\0".join(os.fsencode(f"{name}={variables[name]}") for name in names)
 
 
@@ -125,7 +119,7 @@ class ZygoteLauncher:
         return Launch(
             task_id="zygote",
             command=["/bin/sh", "-c", COMMAND],
-            environment=_zygote_variables() | {"FOB_FUNCTION": packed},
+            environment=_zygote_variables() | {FUNCTION: packed},
             sandbox=self._folder,
             stdout=2,
             stderr=2,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from fob import timeline
+from fob.contract import NOTIFY_FD
 from fob.engine.definitions.app_definitions import Definition
 from fob.engine.runtime.launcher import (
     Exit,
@@ -76,7 +77,7 @@ class Process:
                 for name in names:
                     ends.append(pipes.task_end(name))
                     closing.callback(os.close, ends[-1])
-                passed = {"FOB_NOTIFY_FD": ends[2]} if marks else {}
+                passed = {NOTIFY_FD: ends[2]} if marks else {}
                 self._running = launcher.start(launch(ends[0], ends[1], passed), self._exited)
         except (LaunchFailed, OSError):
             self._close_pipes()

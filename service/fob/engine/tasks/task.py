@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from fob import timeline
+from fob.contract import LISTENING, PERMANENT_FAILURES
 from fob.engine import states
 from fob.engine.definitions.app_definitions import (
     Definition,
@@ -30,8 +31,6 @@ from fob.engine.store.records import TaskRecord
 from fob.engine.tasks.check_results import Health, Readiness
 from fob.engine.tasks.deadline import Deadline
 from fob.engine.tasks.process import Process, grace_seconds
-
-HOLDING_CODES = (3, 4)  # "cannot be imported", "nothing to call": another try would end the same
 
 OnChange = Callable[["Task", str], None]
 OnProcess = Callable[["Task"], None]
@@ -254,7 +253,7 @@ class Task:
         self.kill(f"did not become ready within {seconds:g} seconds of its start", failed=True)
 
     def _marked(self, mark: timeline.Mark) -> None:
-        if mark.name == "listening" and self.ready:  # woken
+        if mark.name == LISTENING and self.ready:  # woken
             self._deadline.cancel()
         elif mark.name in self._ready_marks() and self.state is TaskState.STARTING:
             self._is_ready()
@@ -264,7 +263,7 @@ class Task:
 
     def _ready_marks(self) -> tuple[str, ...]:
         says = self.container is None or self.container.notifies
-        return ("listening",) if says else CONTAINER_MARKS
+        return (LISTENING,) if says else CONTAINER_MARKS
 
     def _is_ready(self) -> None:
         self._deadline.cancel()
@@ -294,7 +293,7 @@ class Task:
 
     def _note_hopeless(self, ended: Exit) -> None:
         starting = self.state is TaskState.STARTING
-        self.hopeless = starting and activated(self.definition) and ended.code in HOLDING_CODES
+        self.hopeless = starting and activated(self.definition) and ended.code in PERMANENT_FAILURES
 
     def _hand_over_door(self) -> None:
         if self.door is None:

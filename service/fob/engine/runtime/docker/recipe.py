@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from fob.contract import NOTIFY_FD
 from fob.engine.definitions.containers import SANDBOX, Container
 from fob.engine.runtime.docker import parameters
 from fob.engine.runtime.launcher import Launch
@@ -50,7 +51,7 @@ def _command(launch: Launch, container: Container) -> dict[str, Any]:
     shell, option, line = launch.command
     if container.notifies:
         # opened for both, so that it never waits for a reader, and loses nothing without one
-        line = f"exec {MARKS_FD}<>{MARKS}; export FOB_NOTIFY_FD={MARKS_FD}; {line}"
+        line = f"exec {MARKS_FD}<>{MARKS}; export {NOTIFY_FD}={MARKS_FD}; {line}"
     return {"Entrypoint": [shell], "Cmd": [option, line]}
 
 
