@@ -182,7 +182,7 @@ def test_every_make_target_it_names_exists() -> None:
 def test_the_walk_through_with_a_marathon_prints_what_it_says(machine: Machine, tree: Path) -> None:
     *_, export, start, stats, gen, meta = local()
     server = f"{shell_state()}\n{export.command}\n{start.command}"
-    marathon = f"python {live.ROOT}/tests/readme_marathon.py 80"
+    marathon = f"python {live.ROOT}/tests/support/readme_marathon.py 80"
     with (
         machine.running(marathon, tree, "ready"),
         machine.running(server, tree, "Listening on") as log,

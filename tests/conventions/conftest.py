@@ -7,15 +7,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from talk import Serve
 
 import live
 from fob.source import dependencies
 from indexes import skip_if_unreachable
-
-sys.path.insert(0, str(live.ROOT / "tests" / "runner"))  # the runner's own tests start it likewise
-
 from running import Runner, Start, launch
-from talk import Serve
 
 EXAMPLES = live.ROOT / "examples"
 

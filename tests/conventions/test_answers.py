@@ -6,10 +6,10 @@ import socket
 from typing import Any
 
 import pytest
-from running import Answer, Runner, read_all
 from talk import GET, Serve, receive
 
 import live
+from running import Answer, Runner, read_all
 
 
 def function(body: str) -> str:

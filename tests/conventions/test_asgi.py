@@ -3,10 +3,10 @@
 import socket
 
 import pytest
-from running import Runner, read_all
 from talk import GET, Serve, echoes_in_upper_case_while_it_is_sent_to, post, receive
 
 import live
+from running import Runner, read_all
 
 # an application that has `answer` for its body, with the few things that most of them need
 HEAD = """

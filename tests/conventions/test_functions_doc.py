@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from running import Answer, Runner
 
 import live
 from fob.source import parsing
+from running import Answer, Runner
 
 EXAMPLES = live.ROOT / "examples"
 ROWS = re.findall(

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import requests
-from running import Runner
 from test_functions_doc import CHECKS, EXAMPLES, ROWS
 
 import live
 from indexes import skip_if_unreachable
+from running import Runner
 
 BUILD_SECONDS = 300.0
 

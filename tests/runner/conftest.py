@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from running import RUNNER, Command, Runner, Start, launch
 
 __all__ = ["launch"]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from running import PATIENCE, RUNNER, Command, Runner, Start, read_all
 
 ECHO = "def handler(**fields): return fields"

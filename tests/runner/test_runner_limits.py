@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+
 from running import Command, Runner, Start, read_all
 
 GATE = """

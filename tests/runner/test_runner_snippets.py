@@ -8,10 +8,10 @@ import zlib
 from pathlib import Path
 
 import pytest
-from running import RUNNER, Start
 
 import live
 from fob import timeline
+from running import RUNNER, Start
 
 
 def code(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "service"
 PATIENCE_SECONDS = 30.0
 
