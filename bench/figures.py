@@ -17,10 +17,10 @@ class Unmeasured(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """A figure of the result of one `kind`: `at_least` has to be reached, `goal` is to be gone for.
+    """A figure of one `kind` of result: `at_least` must be reached, `goal` is the ambition.
 
-    `most` tells whether the limits are the most that it may be, or the least. A goal that is
-    another figure has a `goal_read` of its own. `show` makes text of a number.
+    `most` says whether these limits are upper or lower ones. A goal that compares with another
+    figure has its own `goal_read`. The README shows the rows that are `brief`.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Row:
     most: bool = True
     goal_read: Callable[[Result], Reading] | None = None
     goal_said: str = ""
+    brief: bool = False
 
     def reading(self, results: dict[str, Result]) -> Reading:
         """Raises `Unmeasured`."""
@@ -48,7 +49,7 @@ class Row:
         return "reached, the goal too" if self._within(value, self.goal) else "reached"
 
     def limits(self) -> tuple[str, str]:
-        """What is asked for at least, and what is gone for, as text."""
+        """`at_least` and the goal, as text."""
         at_least = f"{self.at_least:g}{self.unit}"
         goal = "" if self.goal is None else f"{self.goal:g}{self.unit}"
         return at_least, self.goal_said or goal
@@ -111,15 +112,18 @@ def against_the_best(figure: str, names: list[str]) -> Callable[[Result], Readin
 
 def _throughput(name: str, peer: str, at_least: float, goal: float | None = None) -> Row:
     read = ratio(f"{DIRECT}/c16/rate", f"{peer}/c16/rate")
-    return Row(f"direct calls, c=16, over {name}", "peers", "x", at_least, goal, read, most=False)
+    said = f"direct calls, c=16, over {name}"
+    brief = peer == "uvicorn + uvloop"
+    return Row(said, "peers", "x", at_least, goal, read, most=False, brief=brief)
 
 
 PYTHON_PEERS = [peer.name for peer in PEERS if peer.python]
 
 ROWS = (
     Row(
-        "POST /api/gen to the first answer from the function, median",
+        "POST /api/gen to the first response from the function, median",
         *("alone", " ms", 10, 5, quantile("start")),
+        brief=True,
     ),
     Row("the same, p99", "alone", " ms", 30, None, quantile("start", 0.99)),
     Row(
@@ -128,7 +132,7 @@ ROWS = (
         most=False,
     ),
     Row(
-        "the launcher alone, launch to first answer, median",
+        "the launcher alone, launch to first response, median",
         *("alone", " ms", 2, 1, quantile("launcher")),
     ),
     _throughput("the bare epoll loop", FLOOR.name, 0.5, 0.7),
@@ -145,6 +149,7 @@ ROWS = (
         "routed calls, c=16, over nginx in front of the same function",
         *("peers", "x", 0.5, 0.9, ratio(f"{ROUTED}/c16/rate", "nginx, routing/c16/rate")),
         most=False,
+        brief=True,
     ),
     Row(
         "routed call, c=1, p50",
@@ -152,9 +157,17 @@ ROWS = (
         goal_read=ratio(f"{ROUTED}/c1/p50", "nginx, routing/c1/p50"),
         goal_said="as nginx",
     ),
-    Row("an idle instance, PSS, of 1,000", "alone", " MB", 2.5, 1.6, quantile("1000/memory")),
-    Row("a function at rest, of 10,000, memory", "peers", " KB", 20, 5, quantile("at rest/held")),
-    Row("first call to one, p50", "peers", " ms", 5, 2.3, quantile("first call at rest")),
+    Row(
+        "memory of an instance that waits for calls, PSS, of 1,000",
+        *("alone", " MB", 2.5, 1.6, quantile("1000/memory")),
+        brief=True,
+    ),
+    Row("memory of an idle function, of 10,000", "peers", " KB", 20, 5, quantile("at rest/held")),
+    Row(
+        "first call to an idle function, which starts it, p50",
+        *("peers", " ms", 5, 2.3, quantile("first call at rest")),
+        brief=True,
+    ),
     Row(
         "registering 1,000 functions one after another",
         *("alone", " s", 60, 10, total("registration", 1e-3)),

@@ -1,13 +1,15 @@
-"""The README is a contract: its commands are run as a reader would, and print what it says.
+"""The README and docs/dcos.md are a contract: their commands, run as a reader would, print what the
+pages say.
 
-Its port and its Marathon's name are fixed, so everything happens in network and mount namespaces of
-the tests' own, where both are free.
+Port and Marathon's name are fixed there, so everything happens in network and mount namespaces that
+the tests made, where both are free.
 """
 
 import contextlib
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +20,8 @@ from pathlib import Path
 import pytest
 
 import live
-from readme import BLOCK, ID, README, Step, steps
+from indexes import skip_if_unreachable
+from readme import BLOCK, DCOS, ID, README, Step, steps
 
 MARATHON = "pool-7830-elasticl-cv29rf2oafkv-1899442518.us-west-2.elb.amazonaws.com"
 
@@ -159,7 +162,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def local() -> list[Step]:
-    return steps("Local testing, step by step")
+    return steps("Local testing, step by step", DCOS)
 
 
 def shell_state() -> str:
@@ -168,7 +171,7 @@ def shell_state() -> str:
 
 
 def test_every_published_command_is_there() -> None:
-    commands = [part for block in BLOCK.findall(README) for part in block.splitlines()]
+    commands = [part for block in BLOCK.findall(DCOS) for part in block.splitlines()]
     missing = [c for c in PUBLISHED_COMMANDS.splitlines() if f"$ {c}" not in commands]
     assert missing == []
 
@@ -207,18 +210,40 @@ def test_the_walk_through_without_a_marathon_runs_the_function_here(
         folder = tree / "service"
         assert masked(machine.typed(stats.command, folder)) == masked(stats.output)
         assert masked(machine.typed(gen.command, folder)) == masked(gen.output)
-        follow(machine, tree, steps("Using it"))
+        follow(machine, tree, steps("Use it"))
         follow(machine, tree, steps("The command line"))
 
 
 def follow(machine: Machine, folder: Path, walk: list[Step]) -> None:
-    """Type each command, with the id and the port that the ones before it gave, and compare."""
-    seen = {"id": "", "port": ""}
+    """Type each command, with the variables and the port from those before it, and compare."""
+    variables, port = "", ""
     assert walk
     for step in walk:
-        command = ID.sub(seen["id"], step.command).replace(":31000", f":{seen['port']}")
+        command = variables + step.command.replace(":31000", f":{port}")
+        if assigned := re.match(r"(\w+)=", step.command):
+            value = machine.typed(f'{command}; printf %s "${assigned[1]}"', folder)
+            variables += f"{assigned[1]}={shlex.quote(value)}; "
+            continue
         shown = machine.typed(command, folder)
         assert masked(shown) == masked(step.output), step.command
-        seen["id"] = (ID.findall(shown) or [seen["id"]])[0]
-        if port := re.search(r'"port": (\d+)', shown):
-            seen["port"] = port[1]
+        if found := re.search(r'"port": (\d+)', shown):
+            port = found[1]
+
+
+def test_the_quickstart_needs_nothing_but_pip(machine: Machine, tmp_path: Path) -> None:
+    install, serve = steps("Start the service")
+    for name in ("pyproject.toml", "README.md", "py_example.py"):
+        shutil.copy(live.ROOT / name, tmp_path)
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "env")
+    shutil.copytree(live.SERVICE, tmp_path / "service", ignore=ignore)
+    script = f"{sys.executable} -m venv env && . env/bin/activate && {install.command}"
+    command = ["bash", "-e", "-c", script]
+    installed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    skip_if_unreachable(installed.stderr)
+    assert installed.returncode == 0, installed.stderr
+    with machine.running(
+        f". env/bin/activate\n{serve.command}", tmp_path, "Listening on port 9999"
+    ):
+        called = "fob gen py_example.py --name quick --wait >/dev/null; fob call quick"
+        shown = machine.typed(f". env/bin/activate; {called}", tmp_path)
+        assert shown == "Hello serverless world!\n"

@@ -153,6 +153,10 @@ def test_the_pages_hold_what_the_newest_results_render(name: str) -> None:
     assert report.filled(page, record.newest()) == page, "make bench-report makes it"
 
 
+def test_the_readme_shows_five_figures() -> None:
+    assert sum(row.brief for row in figures.ROWS) == 5
+
+
 def test_the_performance_page_has_every_section_once() -> None:
     marks = [found[2] for found in report.MARK.finditer(performance())]
     assert sorted(marks) == sorted(report.SECTIONS.keys() - {"brief"})

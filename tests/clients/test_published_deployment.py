@@ -1,5 +1,5 @@
-"""The README's deployment, typed as it is written: the DC/OS command line, jq and HTTPie, against
-an engine that is the Marathon of a machine with a real Docker engine."""
+"""The published deployment (docs/dcos.md), typed as written: the DC/OS command line, jq and HTTPie,
+against an engine that is the Marathon of a machine with a real Docker engine."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from dcos import Dcos
 
 import docker_engine
 import live
-from readme import ID, steps
+from readme import DCOS, steps
 
 pytestmark = [
     pytest.mark.docker,
@@ -106,7 +106,9 @@ def test_the_published_commands_deploy_fob_and_a_function(
     version: str,
     functions: str,
 ) -> None:
-    there, add, whose, find, which, gen = (step.command for step in steps("Installing it on DC/OS"))
+    there, add, whose, find, which, gen = (
+        step.command for step in steps("Installing it on DC/OS", DCOS)
+    )
     docker.docker("tag", image, "mhausenblas/fob:0.1.0")
     agent = docker.gateway()
     with docker.inside():
@@ -140,13 +142,13 @@ def test_the_published_commands_deploy_fob_and_a_function(
 
 def use(user: Shell, id_: str) -> None:
     """Ask where the function is, and call it there and through the service, as the README does."""
-    _, meta, direct, through = steps("Using it")
-    where = json.loads(user.type(_elsewhere(meta.command, id_)))
+    _, _, meta, direct, through = steps("Use it")
+    user.type(f"ID={id_}")
+    where = json.loads(user.type(_elsewhere(meta.command)))
     address = f"{where['host']}:{where['port']}"
     assert user.type(direct.command.replace("127.0.0.1:31000", address)) == direct.output.strip()
-    assert user.type(_elsewhere(through.command, id_)) == through.output.strip()
+    assert user.type(_elsewhere(through.command)) == through.output.strip()
 
 
-def _elsewhere(command: str, id_: str) -> str:
-    service = "$DCOS_PUBLIC_AGENT:$FOB_SERVICE_PORT"
-    return ID.sub(id_, command.replace("localhost:9999", service))
+def _elsewhere(command: str) -> str:
+    return command.replace("localhost:9999", "$DCOS_PUBLIC_AGENT:$FOB_SERVICE_PORT")
