@@ -16,7 +16,7 @@ SERVICE = Path(__file__).parents[1] / "service"
 FILES = sorted((SERVICE / "fob").rglob("*.py"))
 
 # what every room may know, except those that travel or run alone (ALONE)
-LEAVES = ("errors", "config", "log", "timeline", "state", "contract")
+LEAVES = ("errors", "config", "log", "timeline", "state", "process", "contract")
 # they know nothing of fob: the runner travels inside apps, the programs run by themselves
 ALONE = ("runner", "parts", "engine.programs")
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 import live
-from fob.dispatcher import main
+from fob import process
 
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d %s %s \[at line \d+\]"
 NOBODY = "http://127.0.0.1:1/service/marathon"
@@ -132,7 +132,7 @@ def _gen(there: live.Dispatcher) -> None:
 
 def test_a_second_signal_ends_it_at_once(busy):
     busy.process.terminate()
-    time.sleep(main.ECHO_SECONDS + 0.3)
+    time.sleep(process.ECHO_SECONDS + 0.3)
     began = time.monotonic()
     assert busy.stop() == 128 + signal.SIGTERM
     assert time.monotonic() - began < 5

@@ -8,10 +8,6 @@ import contextlib
 import errno
 import gc
 import logging
-import math
-import os
-import resource
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -19,7 +15,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 
 from tornado.netutil import bind_sockets
 
-from fob import config
+from fob import config, process
 from fob import log as log_setup
 from fob.config import Settings
 from fob.dispatcher import guard
@@ -45,8 +41,6 @@ GRACE_SECONDS = 10.0
 # how often registrations that nobody was told of are cleared up
 SETTLE_EVERY = 30.0
 RESTART_PAUSE = 2.0
-# `timeout`, shells and supervisors send a signal to the process and to its group: one stop, not two
-ECHO_SECONDS = 0.5
 
 
 def main() -> int:
@@ -61,7 +55,7 @@ def main() -> int:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit status."""
     log_setup.start(settings.log)
-    _raise_file_limit()
+    process.raise_file_limit()
     try:
         with _owned(settings), _bound(settings) as sockets:
             asyncio.run(_serve(settings, sockets))
@@ -71,14 +65,8 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _raise_file_limit() -> None:
-    """Allow as many descriptors as the machine does: a client's connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
-    await serve(settings, sockets, _stop_event())
+    await serve(settings, sockets, process.stop_event(exit_on_repeat=True))
 
 
 async def serve(settings: Settings, sockets: list[socket.socket], stopping: asyncio.Event) -> None:
@@ -201,26 +189,6 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def _stop_event() -> asyncio.Event:
-    """Set by SIGTERM or SIGINT; another one later ends the process at once."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    impatient_from = math.inf
-
-    def stop(number: int) -> None:
-        nonlocal impatient_from
-        # not by giving the signal back its default: as PID 1 there is none
-        if loop.time() > impatient_from:
-            os._exit(128 + number)
-        if not stopping.is_set():
-            impatient_from = loop.time() + ECHO_SECONDS
-            stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    return stopping
 
 
 def _owned(settings: Settings) -> AbstractContextManager[None]:

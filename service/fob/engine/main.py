@@ -6,9 +6,7 @@ import ipaddress
 import json
 import logging
 import os
-import resource
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 
-from fob import config
+from fob import config, process
 from fob import log as log_setup
 from fob.config import Settings
 from fob.engine.api.base import House
@@ -86,10 +84,10 @@ async def _serve(settings: Settings, managed: bool, ready_fd: int | None) -> Non
     folder = settings.home_folder / "engine"
     another = f"another engine runs with the state folder {folder}"
     with held(folder / LOCK, another), _bound(settings, folder) as listener:
-        _raise_file_limit()
+        process.raise_file_limit()
         token = _token(folder)
         engine = _Engine(settings, folder, listener, token)
-        stopping = _stop_event()
+        stopping = process.stop_event()
         await engine.start()
         url = f"http://{_address(listener)}"
         _announce(folder, {"url": url, "token": token, "managed": managed})
@@ -269,17 +267,3 @@ def _token(folder: Path) -> str:
         with open(fd, "w") as file:
             file.write(token + "\n")
         return token
-
-
-def _stop_event() -> asyncio.Event:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
-
-
-def _raise_file_limit() -> None:
-    """Allow as many descriptors as the machine does: a task needs about five."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
