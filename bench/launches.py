@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.load import Connection
 from bench.service import HELLO
 from fob import timeline
-from fob.contract import COMMAND
+from fob.contract import COMMAND, LISTEN_FD, NOTIFY_FD
 from fob.engine.runtime import task_environment
 from fob.engine.runtime.launcher import Exit, Launch, Launcher
 from fob.engine.runtime.zygote_launcher import ZygoteLauncher
@@ -86,6 +86,6 @@ def _launch(folder: str) -> Iterator[tuple[Launch, socket.socket]]:
             sandbox=Path(folder),
             stdout=output.fileno(),
             stderr=output.fileno(),
-            passed={"FOB_LISTEN_FD": listener.fileno(), "FOB_NOTIFY_FD": marks.fileno()},
+            pass_fds={LISTEN_FD: listener.fileno(), NOTIFY_FD: marks.fileno()},
         )
         yield launch, listener

@@ -245,7 +245,7 @@ def test_imports_for_annotations_alone_count() -> None:
 NAMES = {
     "fob.engine.discovery": ["fob.engine"],
     "fob.engine.__main__": ["fob.engine"],
-    "fob.engine.runtime.docker.recipe": ["fob.engine"],
+    "fob.engine.runtime.docker.container_config": ["fob.engine"],
 }
 
 

@@ -15,7 +15,7 @@ from fob.engine.runtime.launcher import (
     Exit,
     Launch,
     Launcher,
-    Running,
+    RunningProcess,
 )
 from fob.engine.runtime.process_launcher import ProcessLauncher, identity
 from fob.engine.runtime.zygote_launcher import ZygoteLauncher
@@ -40,7 +40,9 @@ class Bench:
         self.program = PROGRAM
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
-    def start(self, given: str, passed: Mapping[str, int] | None = None, **env: str) -> Running:
+    def start(
+        self, given: str, passed: Mapping[str, int] | None = None, **env: str
+    ) -> RunningProcess:
         """Start a process that runs the Python lines `given`, with its output in two files."""
         self.ended = asyncio.get_running_loop().create_future()
         variables = {
@@ -58,7 +60,7 @@ class Bench:
                     sandbox=self.folder,
                     stdout=outputs[0],
                     stderr=outputs[1],
-                    passed=passed or {},
+                    pass_fds=passed or {},
                 ),
                 self.ended.set_result,
             )

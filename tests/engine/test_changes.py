@@ -10,7 +10,7 @@ from fob.engine.definitions import app_definitions
 from fob.engine.errors import ApiError
 from fob.engine.events import Events
 from fob.engine.runtime.docker.host import DockerHost
-from fob.engine.runtime.docker.policy import Policy
+from fob.engine.runtime.docker.policy import DockerPolicy
 from fob.engine.store.records import AppRecord, Store
 from fob.engine.tasks.app import App
 
@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def changes(store: Store) -> Changes:
     events = Events()
-    policy = Policy("", DockerHost(""))
+    policy = DockerPolicy("", DockerHost(""))
     deployments = Deployments(events, Keeping(store.underway))
     return Changes(Wanted(), store, deployments, events, policy)  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ from fob.engine.errors import ApiError
 from fob.engine.runtime import task_environment
 from fob.engine.runtime.docker import parameters
 from fob.engine.runtime.docker.host import DockerHost
-from fob.engine.runtime.docker.policy import Policy
+from fob.engine.runtime.docker.policy import DockerPolicy
 from fob.engine.states import TaskState
 from fob.engine.store.records import TaskRecord
 from fob.errors import BadRequest
@@ -175,7 +175,7 @@ def test_what_is_wrong_is_named_by_its_path(
 
 
 def refused(setting: str, container: Any) -> list[tuple[str, str]]:
-    return told(Policy(setting, NOWHERE).refused(complete(container)))
+    return told(DockerPolicy(setting, NOWHERE).refused(complete(container)))
 
 
 VOLUME = docker() | {"volumes": [{"containerPath": "/x", "hostPath": "/etc", "mode": "RO"}]}
@@ -232,7 +232,7 @@ def test_a_parameter_that_is_not_known_or_wrong_is_refused(
 
 def test_a_word_that_is_not_known_is_an_error_of_the_setting() -> None:
     with pytest.raises(BadRequest, match="FOB_DOCKER_ALLOW names everything; give any of"):
-        Policy("everything", NOWHERE)
+        DockerPolicy("everything", NOWHERE)
 
 
 def test_the_environment_of_a_container_is_its_images_and_marathons() -> None:

@@ -11,7 +11,7 @@ from fake_uv import FakeUv
 
 import live
 from fob.engine.runtime import environments, installer
-from fob.engine.runtime.environments import PackageSet, needs_of
+from fob.engine.runtime.environments import PackageSet, package_set_of
 
 LIST = 'ls "$FOB_SITE_PACKAGES"; exec sleep 1000'
 
@@ -236,21 +236,21 @@ def test_unused_environments_go_but_the_last_few(
 ) -> None:
     engine = start()
     run(engine, "/used", "used")
-    for number in range(environments.UNUSED_KEPT + 2):
+    for number in range(environments.MAX_UNUSED + 2):
         run(engine, f"/a{number}", f"p{number}")
         engine.running(f"/a{number}")
-    for number in range(environments.UNUSED_KEPT + 2):
+    for number in range(environments.MAX_UNUSED + 2):
         remove(engine, f"/a{number}")
-    live.until(lambda: len(folders(engine)) == environments.UNUSED_KEPT + 1)
+    live.until(lambda: len(folders(engine)) == environments.MAX_UNUSED + 1)
     run(engine, "/again", "p0")  # the oldest went
     engine.running("/again")
     assert uv.runs("p0") == 2
-    run(engine, "/still", f"p{environments.UNUSED_KEPT + 1}")
+    run(engine, "/still", f"p{environments.MAX_UNUSED + 1}")
     engine.running("/still")
     run(engine, "/used2", "used")
     engine.running("/used2")
     assert uv.runs("used") == 1
-    assert uv.runs(f"p{environments.UNUSED_KEPT + 1}") == 1
+    assert uv.runs(f"p{environments.MAX_UNUSED + 1}") == 1
 
 
 def test_another_python_than_the_engines_is_refused(engine: live.Engine, uv: FakeUv) -> None:
@@ -288,7 +288,7 @@ def test_the_installer_gets_the_machines_settings_and_none_of_fobs(
 
 def test_an_environment_is_known_by_its_requirements_in_any_order() -> None:
     def key(text: str) -> str:
-        needs = needs_of({"env": {"FOB_REQUIREMENTS": text}})
+        needs = package_set_of({"env": {"FOB_REQUIREMENTS": text}})
         assert needs is not None
         return needs.key
 
@@ -299,7 +299,7 @@ def test_an_environment_is_known_by_its_requirements_in_any_order() -> None:
     "env", [{}, {"FOB_REQUIREMENTS": "a", "FOB_SITE_PACKAGES": "/somewhere"}], ids=["none", "own"]
 )
 def test_an_app_without_needs_gets_no_environment(env: dict[str, str]) -> None:
-    assert needs_of({"env": env}) is None
+    assert package_set_of({"env": env}) is None
 
 
 def test_without_uv_and_pip_the_reason_is_clear(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from fob import timeline
 from fob.engine.runtime.task_folders import (
-    MOMENT_SECONDS,
-    OUTPUT_LIMIT_BYTES,
+    MAX_OUTPUT_BYTES,
     PARTS,
     REFILL_SECONDS,
     SPARES,
+    TIMELINE_DELAY_SECONDS,
     TaskFolder,
     TaskFolders,
     Timeline,
@@ -18,11 +18,11 @@ from fob.engine.runtime.task_folders import (
 
 def test_output_is_rotated_and_one_older_file_kept(folder: TaskFolder) -> None:
     chunk = b"x" * 65535 + b"\n"
-    for _ in range(4 * OUTPUT_LIMIT_BYTES // len(chunk)):
+    for _ in range(4 * MAX_OUTPUT_BYTES // len(chunk)):
         folder.append("stdout", chunk)
     sizes = {path.name: path.stat().st_size for path in folder.path.glob("stdout*")}
     assert set(sizes) == {"stdout", "stdout.1"}
-    assert max(sizes.values()) <= OUTPUT_LIMIT_BYTES
+    assert max(sizes.values()) <= MAX_OUTPUT_BYTES
 
 
 def test_output_that_cannot_be_kept_does_not_raise(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_marks_of_a_start_are_written_together_or_after_a_moment(folder: TaskFol
         marks.add(timeline.now("listening"))
         assert folder.tail("timeline", 200).count("\n") == 2
         marks.add(timeline.now("called"), more_follows=True)
-        await asyncio.sleep(2 * MOMENT_SECONDS)
+        await asyncio.sleep(2 * TIMELINE_DELAY_SECONDS)
 
     asyncio.run(run())
     kept = timeline.parse(folder.tail("timeline", 1000))

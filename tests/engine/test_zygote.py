@@ -363,7 +363,7 @@ def test_what_is_made_after_gaps_are_filled_lies_side_by_side() -> None:
 def test_only_so_many_programs_have_a_zygote(
     run: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zygote_launcher, "PROGRAMS", 1)
+    monkeypatch.setattr(zygote_launcher, "MAX_ZYGOTES", 1)
     monkeypatch.setattr(spares, "SPARES", 1)
 
     async def body(bench: Bench) -> None:

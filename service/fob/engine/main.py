@@ -35,11 +35,11 @@ from fob.engine.health.probes import Probes
 from fob.engine.runtime import fetching
 from fob.engine.runtime.activation_sockets import ActivationSockets
 from fob.engine.runtime.commands import Commands
-from fob.engine.runtime.docker.docker_launcher import DockerLauncher
+from fob.engine.runtime.docker.container_exec import ContainerExec
+from fob.engine.runtime.docker.container_launcher import ContainerLauncher
 from fob.engine.runtime.docker.host import DockerHost
 from fob.engine.runtime.docker.images import Images
-from fob.engine.runtime.docker.inside import Inside
-from fob.engine.runtime.docker.policy import Policy
+from fob.engine.runtime.docker.policy import DockerPolicy
 from fob.engine.runtime.environments import Environments
 from fob.engine.runtime.fetching import Fetching
 from fob.engine.runtime.installer import Installer, InstallLimits
@@ -119,11 +119,11 @@ class _Engine:
         self._events = Events(first=time.time_ns() // 1000)
         resources = Resources(promised_cpus(settings.cpus), promised_mem(settings.mem))
         self._docker = DockerHost(settings.docker_host)
-        policy = Policy(settings.docker_allow, self._docker)
+        policy = DockerPolicy(settings.docker_allow, self._docker)
         attributes = attributes_of(settings.attributes)
         self._commands = Commands(folder)
         fetching_ = self._fetching = _fetching(settings, folder, self._commands)
-        self._containers = DockerLauncher(self._docker, self._store.name("agent"), host, folder)
+        self._containers = ContainerLauncher(self._docker, self._store.name("agent"), host, folder)
         launcher = self._launcher = _launcher(settings.launcher, folder, self._containers)
         self._environments = _environments(settings, folder)
         self._doors = ActivationSockets(folder)
@@ -133,13 +133,13 @@ class _Engine:
             launcher=launcher,
             staging=Staging(launcher, fetching_, self._environments, Images(self._docker)),
             placements=Placements(resources, host, attributes, policy),
-            probes=Probes(host, self._commands, Inside(self._docker)),
+            probes=Probes(host, self._commands, ContainerExec(self._docker)),
             reports=Reports(self._store, self._events, host, f"{self._store.name('agent')}-S0"),
             deployments=deployments,
             folders=self._folders,
             doors=self._doors,
         )
-        self._docker.on_news = self._supervisor.try_waiting
+        self._docker.on_change = self._supervisor.try_waiting
         self._changes = Changes(self._supervisor, self._store, deployments, self._events, policy)
         house = House(
             supervisor=self._supervisor,
@@ -160,7 +160,7 @@ class _Engine:
         self._fetching.clear_leftovers()
         self._environments.clear_leftovers()
         await self._supervisor.recover()
-        self._containers.recovered()
+        self._containers.remove_orphans()
         self._changes.recover()
         self._server.add_socket(self._listener)
 

@@ -14,7 +14,7 @@ from fob.engine.definitions.app_definitions import Definition, fault
 from fob.engine.definitions.group_tree import Dependencies, Groups, Tree
 from fob.engine.errors import ApiError
 from fob.engine.events import Events
-from fob.engine.runtime.docker.policy import Policy
+from fob.engine.runtime.docker.policy import DockerPolicy
 from fob.engine.store.records import AppRecord, Store
 from fob.engine.tasks import marathon_json
 from fob.engine.tasks.app import App
@@ -34,7 +34,7 @@ class Changes:
         store: Store,
         deployments: Deployments,
         events: Events,
-        policy: Policy,
+        policy: DockerPolicy,
     ) -> None:
         self._supervisor = supervisor
         self._apps = supervisor.apps

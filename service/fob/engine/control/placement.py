@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass, replace
 
 from fob.engine.definitions.containers import ports_of
-from fob.engine.runtime.docker.policy import Policy
+from fob.engine.runtime.docker.policy import DockerPolicy
 from fob.engine.runtime.resources import (
     NoRoom,
     Resources,
@@ -46,7 +46,7 @@ class Placements:
     """Gives out places on this machine."""
 
     def __init__(
-        self, resources: Resources, host: str, attributes: dict[str, str], policy: Policy
+        self, resources: Resources, host: str, attributes: dict[str, str], policy: DockerPolicy
     ) -> None:
         self.host = host
         self._machine = {"hostname": host} | attributes

@@ -10,7 +10,7 @@ from fob.engine.runtime.environments import (
     EnvironmentFailed,
     Environments,
     PackageSet,
-    needs_of,
+    package_set_of,
 )
 from fob.engine.runtime.fetching import FetchFailed, Fetching
 from fob.engine.runtime.launcher import Launcher
@@ -37,7 +37,7 @@ class Staging:
         for a container its image. If one of these fails that is the end of the task; of an
         installation, another try would end the same.
         """
-        needs = None if task.container else needs_of(task.definition)
+        needs = None if task.container else package_set_of(task.definition)
         folder = self._environments.find(needs) if needs else None
         if task.container or task.definition["fetch"] or (needs and not folder):
             work = self._launch_later(task, needs, variables)

@@ -18,7 +18,7 @@ from fob.engine.control.watching import Watching
 from fob.engine.definitions.app_definitions import Definition, on_demand
 from fob.engine.health.probes import Probes
 from fob.engine.runtime.activation_sockets import ActivationSocket, ActivationSockets
-from fob.engine.runtime.environments import needs_of
+from fob.engine.runtime.environments import package_set_of
 from fob.engine.runtime.launcher import Launcher
 from fob.engine.runtime.resources import NoRoom
 from fob.engine.runtime.task_folders import TaskFolders
@@ -232,7 +232,7 @@ class Supervisor:
     def _pass_on_door(self, app: App, task: Task) -> None:
         """The task that comes after one that runs on demand answers at the same door."""
         if task.door and not task.hopeless:
-            app.listeners.append(task.door.give_away())
+            app.listeners.append(task.door.detach())
             task.door = None
         elif on_demand(task.definition):
             app.ports_before.append(task.record.ports)
@@ -245,7 +245,7 @@ class Supervisor:
     def _gone(self, app_id: str, definition: Definition) -> None:
         """The last task of an app that was removed has ended."""
         if app_id not in self.apps:
-            if needs_of(definition):
+            if package_set_of(definition):
                 self._collect()
             self.folders.remove(app_id)
             self.deployments.done(app_id)

@@ -18,8 +18,8 @@ from fob.engine.definitions.checks import (
 )
 from fob.engine.definitions.containers import bridged, ports_of
 from fob.engine.runtime import task_environment
-from fob.engine.runtime.commands import CommandFailed, Commands, Say
-from fob.engine.runtime.docker.inside import Inside
+from fob.engine.runtime.commands import CommandFailed, Commands, OnOutput
+from fob.engine.runtime.docker.container_exec import ContainerExec
 from fob.engine.tasks.check_results import ProbeResponse
 from fob.engine.tasks.task import Task
 
@@ -37,7 +37,7 @@ class ProbeFailed(Exception):
 class Probes:
     """Looks at tasks on `host`; commands are run with `commands`, or `inside` a container."""
 
-    def __init__(self, host: str, commands: Commands, inside: Inside) -> None:
+    def __init__(self, host: str, commands: Commands, inside: ContainerExec) -> None:
         self._host = host
         self._commands = commands
         self._inside = inside
@@ -89,7 +89,7 @@ class Probes:
             words = said.decode("utf-8", "replace").strip().split("\n")[-1]
             raise ProbeFailed(f"Command {failed}{words and f': {words}'}") from failed
 
-    async def _run(self, task: Task, check: HealthCheck, say: Say) -> None:
+    async def _run(self, task: Task, check: HealthCheck, say: OnOutput) -> None:
         if task.container:
             seconds = check.timeout_seconds
             return await self._inside.run(task.record.id, check.command, seconds, say)

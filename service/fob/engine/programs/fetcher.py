@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 CHUNK_BYTES = 2**16
 SILENCE_SECONDS = 60  # that a server may take for the next bytes
-MOST_ENTRIES = 100_000  # of an archive
+MAX_ENTRIES = 100_000  # of an archive
 TARS = (".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 
 
@@ -188,8 +188,8 @@ def _of_zip(packed: zipfile.ZipFile) -> Iterator[ArchiveEntry]:
 
 def _put_all(entries: Iterator[ArchiveEntry], folder: Path, budget: Budget) -> None:
     for number, entry in enumerate(entries):
-        if number == MOST_ENTRIES:
-            raise FetchRefused(f"it holds more than {MOST_ENTRIES} entries")
+        if number == MAX_ENTRIES:
+            raise FetchRefused(f"it holds more than {MAX_ENTRIES} entries")
         _put(entry, folder, budget)
 
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:  # typing costs each child 0.2 MB, for it lies between what al
     from types import CodeType
     from typing import Any
 
-MESSAGE_LIMIT = 1 << 20  # bytes
+MAX_MESSAGE_BYTES = 1 << 20  # bytes
 FDS_SPACE = 2048  # bytes for the descriptors handed down with one message; Linux passes no more
-FD_LIMIT = 1024  # above every number in use here
+MAX_FD = 1024  # above every number in use here
 VARIABLES = 40  # that a task has, about
 REHEARSALS = 8  # after which Python has done all it does to code that is run often
 POOLED = 512  # bytes of the largest objects that Python keeps in pools, one for each size
@@ -227,7 +227,7 @@ def rehearse(program: Program, shown: ShownEnvironment) -> None:
     message, fds = received(own)
     for fd in fds:
         os.dup2(fd, fd)
-    os.closerange(FD_LIMIT, FD_LIMIT)
+    os.closerange(MAX_FD, MAX_FD)
     be(message, shown)
     program.rehearse()
     os.environ.clear()
@@ -268,7 +268,7 @@ def become(own: socket.socket, shown: ShownEnvironment) -> bytes:
     for number, fd in enumerate(fds, 1):
         os.dup2(fd, number)
     own.detach()
-    os.closerange(len(fds) + 1, FD_LIMIT)
+    os.closerange(len(fds) + 1, MAX_FD)
     told, _, given = message.partition(b"\0\0")
     be(told, shown)
     return given
@@ -276,7 +276,7 @@ def become(own: socket.socket, shown: ShownEnvironment) -> bytes:
 
 def received(own: socket.socket) -> tuple[bytes, list[int]]:
     """A message, and the descriptors with it; empty when nobody is there who could send one."""
-    message, ancillary, _, _ = own.recvmsg(MESSAGE_LIMIT, FDS_SPACE)
+    message, ancillary, _, _ = own.recvmsg(MAX_MESSAGE_BYTES, FDS_SPACE)
     return message, [fd for _, _, data in ancillary for fd in memoryview(data).cast("i")]
 
 

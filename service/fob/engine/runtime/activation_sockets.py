@@ -30,7 +30,7 @@ class ActivationSocket:
     """Where a task is called: its listening socket, and the connections that were open and idle
     when it went to rest."""
 
-    __slots__ = ("_doors", "_kept", "_listener", "_on_knock")
+    __slots__ = ("_doors", "_kept", "_listener", "_on_connection")
 
     def __init__(
         self,
@@ -41,20 +41,20 @@ class ActivationSocket:
         self._doors = doors
         self._listener = listener
         self._kept = kept
-        self._on_knock: Callable[[], None] | None = None
+        self._on_connection: Callable[[], None] | None = None
 
-    def passed(self, may_rest: bool) -> dict[str, int]:
+    def pass_fds(self, on_demand: bool) -> dict[str, int]:
         """The descriptors for the process that is to answer here, by their variables."""
         named = {LISTEN_FD: self._listener.fileno()}
-        if may_rest:
+        if on_demand:
             named[IDLE_FD] = self._doors.folder_fd
         for number, connection in enumerate(self._kept or ()):
             named[f"{KEPT_FD}{number}"] = connection.fileno()
         return named
 
-    def watch(self, on_knock: Callable[[], None]) -> None:
-        """Have `on_knock` called once, when somebody connects or goes on talking."""
-        self._on_knock = on_knock
+    def watch(self, on_connection: Callable[[], None]) -> None:
+        """Have `on_connection` called once, when somebody connects or goes on talking."""
+        self._on_connection = on_connection
         for sock in (self._listener, *(self._kept or ())):
             self._doors.watch(sock, self)
 
@@ -65,33 +65,33 @@ class ActivationSocket:
             self._doors.unwatch(kept)
             self._kept.remove(kept)
             kept.close()
-        elif on_knock := self._on_knock:
+        elif on_connection := self._on_connection:
             self._unwatch()
-            on_knock()
+            on_connection()
 
-    def handed_over(self) -> None:
+    def close_connections(self) -> None:
         """A process has the connections now; the engine's copies would keep them open."""
         for sock in self._kept or ():
             sock.close()
         self._kept = None
 
-    def take_back(self, other: "ActivationSocket") -> None:
+    def take_connections(self, other: "ActivationSocket") -> None:
         """Take over the connections of `other`, which is the same door come back."""
         self._kept, other._kept = other._kept, None
         other.close()
 
-    def give_away(self) -> socket.socket:
+    def detach(self) -> socket.socket:
         """The listening socket, with all who wait there; it is the caller's from now."""
         self._unwatch()
-        self.handed_over()
+        self.close_connections()
         return self._listener
 
     def close(self) -> None:
-        self.give_away().close()
+        self.detach().close()
 
     def _unwatch(self) -> None:
-        if self._on_knock:
-            self._on_knock = None
+        if self._on_connection:
+            self._on_connection = None
             for sock in (self._listener, *(self._kept or ())):
                 self._doors.unwatch(sock)
 

@@ -13,7 +13,7 @@ from fob.engine.runtime.process_launcher import ProcessLauncher, leaders_with
 CHUNK_BYTES = 2**16
 MARK = "FOB_COMMAND_OF"  # in a command's environment: the folder of the engine that runs it
 
-Say = Callable[[bytes], None]
+OnOutput = Callable[[bytes], None]
 
 
 class CommandFailed(Exception):
@@ -27,7 +27,7 @@ class Commands:
         self._mark = {MARK: str(folder)}
 
     async def run(
-        self, command: Sequence[str], variables: dict[str, str], folder: Path, say: Say
+        self, command: Sequence[str], variables: dict[str, str], folder: Path, say: OnOutput
     ) -> None:
         """Run it to its end, or until this is cancelled. Raises `CommandFailed`."""
         try:
@@ -48,7 +48,7 @@ class Commands:
 
 @asynccontextmanager
 async def running(
-    command: list[str], variables: dict[str, str], folder: Path, say: Say
+    command: list[str], variables: dict[str, str], folder: Path, say: OnOutput
 ) -> AsyncIterator["asyncio.Future[Exit]"]:
     """Run the command; how it ends is the future. It and its group have ended when the context
     does. What it prints goes to `say`. Raises `LaunchFailed`.
@@ -65,7 +65,7 @@ async def running(
 
 
 @contextmanager
-def _output(say: Say) -> Iterator[int]:
+def _output(say: OnOutput) -> Iterator[int]:
     """A descriptor; what is written to it goes to `say`."""
     loop = asyncio.get_running_loop()
     ours, theirs = os.pipe()
@@ -81,7 +81,7 @@ def _output(say: Say) -> Iterator[int]:
         os.close(theirs)
 
 
-def _pass_on(fd: int, say: Say) -> bool:
+def _pass_on(fd: int, say: OnOutput) -> bool:
     """Take one chunk; False when there is none now."""
     try:
         say(os.read(fd, CHUNK_BYTES))

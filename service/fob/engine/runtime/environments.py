@@ -30,13 +30,13 @@ from fob import contract
 from fob.engine.chunks import ChunkedText
 from fob.engine.definitions.app_definitions import Definition
 from fob.engine.runtime import installer
-from fob.engine.runtime.commands import Say
+from fob.engine.runtime.commands import OnOutput
 from fob.engine.runtime.installer import Installer, InstallFailed
 
 log = logging.getLogger(__name__)
 
 BUILDS_AT_ONCE = 2
-UNUSED_KEPT = 8  # of those that no app wants, the ones used last
+MAX_UNUSED = 8  # of those that no app wants, the ones used last
 TAIL_BYTES = 4096  # of an installation's output, for those who come to it late
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class PackageSet:
         return hashlib.sha256(json.dumps([python, self.requirements]).encode()).hexdigest()
 
 
-def needs_of(definition: Definition) -> PackageSet | None:
+def package_set_of(definition: Definition) -> PackageSet | None:
     """The needs of an app, from its env FOB_REQUIREMENTS (one a line) and FOB_REQUIRES_PYTHON."""
     env: dict[str, str | ChunkedText] = definition.get("env", {})
     if contract.REQUIREMENTS not in env or contract.SITE_PACKAGES in env:
@@ -76,7 +76,7 @@ def needs_of(definition: Definition) -> PackageSet | None:
 class _Build:
     """An installation at work: who hears of it, and the end of what it said."""
 
-    listeners: list[Say] = field(default_factory=list)
+    listeners: list[OnOutput] = field(default_factory=list)
     tail: bytes = b""
 
     def say(self, data: bytes) -> None:
@@ -90,7 +90,7 @@ class _Build:
         return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
 
     @contextmanager
-    def heard_by(self, listener: Say) -> Iterator[None]:
+    def heard_by(self, listener: OnOutput) -> Iterator[None]:
         if self.tail:
             listener(self.tail)
         self.listeners.append(listener)
@@ -122,7 +122,7 @@ class Environments:
             return None
         return folder
 
-    async def build(self, needs: PackageSet, say: Say) -> Path:
+    async def build(self, needs: PackageSet, say: OnOutput) -> Path:
         """The environment, once it is there; built once for all who ask meanwhile, and given up
         when the last of them is cancelled. What the installer prints goes to `say`.
 
@@ -141,10 +141,10 @@ class Environments:
 
     def collect(self, in_use: Iterable[Definition]) -> None:
         """Remove what no app of `in_use` needs, except for the few that were used last."""
-        kept = {needs.key for definition in in_use if (needs := needs_of(definition))}
+        kept = {needs.key for definition in in_use if (needs := package_set_of(definition))}
         unused = [path for path in self._complete() if path.name not in kept]
         unused.sort(key=lambda path: path.stat().st_mtime)
-        for path in unused[:-UNUSED_KEPT]:
+        for path in unused[:-MAX_UNUSED]:
             log.info("environment %s is removed: nothing needs it", path.name)
             doomed = path.with_name(f"{path.name}.removing-{time.monotonic_ns()}")
             path.rename(doomed)  # at once, so that nobody finds it half there

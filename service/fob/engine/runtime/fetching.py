@@ -9,7 +9,7 @@ from typing import Any
 
 from fob.engine.definitions import fetches
 from fob.engine.programs import fetcher
-from fob.engine.runtime.commands import CommandFailed, Commands, Say
+from fob.engine.runtime.commands import CommandFailed, Commands, OnOutput
 
 Json = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Fetching:
         for path in self._cache.glob("*.part"):
             path.unlink(missing_ok=True)
 
-    async def provide(self, definition: Json, sandbox: Path, say: Say) -> None:
+    async def provide(self, definition: Json, sandbox: Path, say: OnOutput) -> None:
         """Fetch all that the app wants into `sandbox`, telling `say` how far it is.
 
         Raises `FetchFailed`; nothing is at work any more when this ends.
@@ -70,7 +70,7 @@ class Fetching:
             said = heard.decode("utf-8", "replace").strip().split("\n")[-1]
             raise FetchFailed(said or f"The fetcher {error}") from error
 
-    async def _run(self, definition: Json, sandbox: Path, say: Say) -> None:
+    async def _run(self, definition: Json, sandbox: Path, say: OnOutput) -> None:
         order = sandbox.parent / "fetch"
         order.touch(0o600)  # a URI may hold a password
         order.write_text(json.dumps(self._order(definition, sandbox)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fob.engine.runtime import task_environment
-from fob.engine.runtime.commands import Say, running
+from fob.engine.runtime.commands import OnOutput, running
 from fob.engine.runtime.launcher import Exit, LaunchFailed
 from fob.engine.runtime.process_launcher import find_by_environment
 
@@ -41,7 +41,7 @@ class Installer:
         self._variables = variables
         self._limits = limits
 
-    async def install(self, requirements: Sequence[str], target: Path, say: Say) -> None:
+    async def install(self, requirements: Sequence[str], target: Path, say: OnOutput) -> None:
         """Fill the folder `target`, which is there and empty. What the installer prints goes to
         `say`, as it comes. Raises `InstallFailed`; nothing runs any more when this ends."""
         temporary = target / TEMPORARY

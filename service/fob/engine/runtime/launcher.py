@@ -19,13 +19,14 @@ class LaunchFailed(Exception):
 class Launch:
     """What to start: a `command` line with its whole environment, in the folder `sandbox`.
 
-    `stdout` and `stderr` are descriptors to write to. `passed` are descriptors it inherits, by the
-    variable that tells it the number. All of them stay the caller's to close. `launcher` names the
-    one that its app asks for, if it does.
+    `stdout` and `stderr` are descriptors to write to. `pass_fds` maps the names of environment
+    variables to descriptors: the process inherits each, and finds its number in the variable. All
+    of them stay the caller's to close. `launcher` is the name of the launcher that the app asks
+    for; empty: any.
 
-    With a `container` it is that which is started, with its ports, `held` until then, which become
-    the launcher's to close; the `sandbox` lies in the task's folder, with its pipes (see
-    machine/files.py).
+    With a `container`, that is started instead of a process. Its ports are kept bound by
+    `reserved_ports` until then; the launcher closes those. The `sandbox` lies in the task's folder,
+    next to its pipes (see task_folders.py).
     """
 
     task_id: str
@@ -34,10 +35,10 @@ class Launch:
     sandbox: Path
     stdout: int
     stderr: int
-    passed: Mapping[str, int] = field(default_factory=dict)
+    pass_fds: Mapping[str, int] = field(default_factory=dict)
     launcher: str = ""
     container: Container | None = None
-    held: tuple[socket.socket, ...] = ()
+    reserved_ports: tuple[socket.socket, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Exit:
         return "ended; how is not known, since it outlived the engine that started it"
 
 
-class Running(Protocol):
+class RunningProcess(Protocol):
     """A process that was started.
 
     `handle` is JSON by which `adopt` finds it again, `spawned` the mark of its start. `stop` sends
@@ -89,11 +90,11 @@ class Launcher(Protocol):
     the same pid for it. `close` ends what the launcher itself keeps running, and no task.
     """
 
-    def start(self, launch: Launch, on_exit: OnExit) -> Running: ...
+    def start(self, launch: Launch, on_exit: OnExit) -> RunningProcess: ...
 
     def adopt(
         self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit
-    ) -> Running | None: ...
+    ) -> RunningProcess | None: ...
 
     async def close(self) -> None: ...
 

@@ -16,7 +16,7 @@ from fob.engine.runtime.launcher import (
     Launch,
     LaunchFailed,
     OnExit,
-    Running,
+    RunningProcess,
 )
 
 
@@ -28,11 +28,11 @@ class ProcessLauncher:
             process = subprocess.Popen(
                 launch.command,
                 cwd=launch.sandbox,
-                env=launch.environment | {name: str(fd) for name, fd in launch.passed.items()},
+                env=launch.environment | {name: str(fd) for name, fd in launch.pass_fds.items()},
                 stdin=subprocess.DEVNULL,
                 stdout=launch.stdout,
                 stderr=launch.stderr,
-                pass_fds=tuple(launch.passed.values()),
+                pass_fds=tuple(launch.pass_fds.values()),
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -41,7 +41,9 @@ class ProcessLauncher:
         _give_way(process.pid)
         return WatchedProcess(process.pid, on_exit)
 
-    def adopt(self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit) -> Running | None:
+    def adopt(
+        self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit
+    ) -> RunningProcess | None:
         pid = handle["pid"] if handle else find_by_environment("MESOS_TASK_ID", task_id)
         if pid is None or (handle and identity(pid) != handle):
             return None

@@ -7,7 +7,7 @@ from fob.engine.runtime.launcher import (
     Launch,
     Launcher,
     OnExit,
-    Running,
+    RunningProcess,
 )
 
 
@@ -22,12 +22,14 @@ class SelectedLauncher:
         self._default = launchers[default]
         self._containers = containers
 
-    def start(self, launch: Launch, on_exit: OnExit) -> Running:
+    def start(self, launch: Launch, on_exit: OnExit) -> RunningProcess:
         if launch.container:
             return self._containers.start(launch, on_exit)
         return self._launchers.get(launch.launcher, self._default).start(launch, on_exit)
 
-    def adopt(self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit) -> Running | None:
+    def adopt(
+        self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit
+    ) -> RunningProcess | None:
         contained = handle is not None and "container" in handle
         launcher = self._containers if contained else self._default
         return launcher.adopt(task_id, handle, on_exit)

@@ -16,7 +16,7 @@ from fob.engine.runtime.launcher import (
     Launch,
     LaunchFailed,
     OnExit,
-    Running,
+    RunningProcess,
 )
 from fob.engine.runtime.process_launcher import ProcessLauncher, WatchedProcess
 
@@ -26,7 +26,7 @@ SPARES = 2  # children kept ready
 REFILL_SECONDS = 0.02  # after one is taken: what has just started goes first
 PATIENCE_SECONDS = 1.0  # to wait for a child when no spare is left, which takes milliseconds
 BACKOFF_SECONDS = 0.1  # before a zygote that died is replaced; twice as long each time
-BACKOFF_LIMIT_SECONDS = 60.0
+MAX_BACKOFF_SECONDS = 60.0
 PROVEN_SECONDS = 60.0  # one that lived as long is replaced as if it were the first to die
 
 
@@ -56,7 +56,9 @@ class Spares:
         self._timer: asyncio.TimerHandle | None = None  # to start another zygote
         self._begin()
 
-    def start(self, message: bytes, descriptors: Sequence[int], on_exit: OnExit) -> Running | None:
+    def start(
+        self, message: bytes, descriptors: Sequence[int], on_exit: OnExit
+    ) -> RunningProcess | None:
         """A child that has been told `message` (see zygote.become); None when none can be had now.
 
         When no spare is left it blocks while one is forked, which takes less than executing does.
@@ -108,7 +110,7 @@ class Spares:
             control, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             passed = {"FOB_CONTROL_FD": its_end.fileno(), "FOB_PROGRAM_FD": program.fileno()}
             with its_end:
-                zygote = ProcessLauncher().start(replace(self._launch, passed=passed), self._died)
+                zygote = ProcessLauncher().start(replace(self._launch, pass_fds=passed), self._died)
         control.setblocking(False)
         return zygote, control
 
@@ -122,7 +124,7 @@ class Spares:
             self._backoff = BACKOFF_SECONDS
         log.warning("The zygote %s; another comes in %g seconds", reason, self._backoff)
         self._timer = self._loop.call_later(self._backoff, self._begin)
-        self._backoff = min(2 * self._backoff, BACKOFF_LIMIT_SECONDS)
+        self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)
 
     def _give_up(self, reason: str) -> None:
         """End a zygote that is no good."""

@@ -13,7 +13,7 @@ from fob.engine.store.records import TaskRecord
 
 LANG = "C.UTF-8"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-LABELS_LIMIT = 512  # characters of a label's value that Marathon puts into the environment
+MAX_LABEL_CHARACTERS = 512  # characters of a label's value that Marathon puts into the environment
 
 
 def for_task(
@@ -72,7 +72,7 @@ def _rest(definition: Definition) -> dict[str, str]:
 
 
 def _app(record: TaskRecord, definition: Definition) -> dict[str, str]:
-    labels = {k: v for k, v in definition["labels"].items() if len(v) <= LABELS_LIMIT}
+    labels = {k: v for k, v in definition["labels"].items() if len(v) <= MAX_LABEL_CHARACTERS}
     variables = {
         "MARATHON_APP_ID": record.app_id,
         "MARATHON_APP_VERSION": record.version,

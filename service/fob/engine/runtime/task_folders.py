@@ -23,8 +23,8 @@ from pathlib import Path
 
 from fob import timeline
 
-OUTPUT_LIMIT_BYTES = 2**20  # of a file of output before it is rotated; one older is kept
-TIMELINE_LIMIT_BYTES = 2**13  # which whoever asks gets whole
+MAX_OUTPUT_BYTES = 2**20  # of a file of output before it is rotated; one older is kept
+MAX_TIMELINE_BYTES = 2**13  # which whoever asks gets whole
 TAIL_BYTES = 4096  # of standard error, in the reason of a failure
 CHUNK_BYTES = 2**16
 PIPES = ("stdout", "stderr", "marks")
@@ -32,8 +32,8 @@ PARTS = ("sandbox", "pipes")  # of the folder, while its task has a process
 SPARES = 2  # folders made ahead
 SPARE_TASK = "task"  # what such a folder is called until it is somebody's
 REFILL_SECONDS = 0.02  # after one is taken: what has just started goes first
-MOMENT_SECONDS = 0.05
-ENDED_KEPT = 3  # folders of ended tasks kept for each app, for their logs
+TIMELINE_DELAY_SECONDS = 0.05
+MAX_ENDED = 3  # folders of ended tasks kept for each app, for their logs
 READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline", "timeline.1"})
 
 
@@ -62,7 +62,7 @@ class TaskFolder:
     def pipe(self, name: str) -> Path:
         return self.path / "pipes" / name
 
-    def append(self, name: str, data: bytes, limit: int = OUTPUT_LIMIT_BYTES) -> None:
+    def append(self, name: str, data: bytes, limit: int = MAX_OUTPUT_BYTES) -> None:
         """Add `data` to the file `name`, rotating it first when it has grown too large.
 
         A full disk loses the data: a task must not stop because its output cannot be kept.
@@ -89,7 +89,7 @@ class TaskFolder:
             return ""
         return text.split("\n", 1)[-1] if size > limit else text
 
-    def why(self, reason: str) -> str:
+    def with_stderr_tail(self, reason: str) -> str:
         """`reason` with the end of standard error, for who asks why the task failed."""
         tail = self.tail("stderr", TAIL_BYTES)
         return f"{reason}\n{tail}".rstrip() if tail else reason
@@ -120,7 +120,7 @@ class Timeline:
         if not more_follows:
             self.write()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(MOMENT_SECONDS, self.write)
+            self._timer = asyncio.get_running_loop().call_later(TIMELINE_DELAY_SECONDS, self.write)
 
     def write(self) -> None:
         """Write what has been marked so far."""
@@ -129,7 +129,7 @@ class Timeline:
             self._timer = None
         lines, self._lines = self._lines, ""
         if lines:
-            self._folder.append("timeline", lines.encode(), TIMELINE_LIMIT_BYTES)
+            self._folder.append("timeline", lines.encode(), MAX_TIMELINE_BYTES)
 
 
 class SpareFolders:
@@ -213,7 +213,7 @@ class TaskFolders:
         live = {self.of_task(task_id) for task_id in living}
         ended = [path for path in self.of_app(app_id).glob("*") if path not in live]
         ended.sort(key=lambda path: path.stat().st_mtime)
-        for path in ended[:-ENDED_KEPT]:
+        for path in ended[:-MAX_ENDED]:
             shutil.rmtree(path, ignore_errors=True)
 
     def keep_only(self, app_ids: Iterable[str]) -> None:

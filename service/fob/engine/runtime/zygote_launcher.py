@@ -13,15 +13,15 @@ from typing import Any
 from fob.contract import COMMAND, FUNCTION
 from fob.engine import programs
 from fob.engine.runtime import task_environment
-from fob.engine.runtime.launcher import Launch, OnExit, Running
+from fob.engine.runtime.launcher import Launch, OnExit, RunningProcess
 from fob.engine.runtime.packing import Unpacker
 from fob.engine.runtime.process_launcher import ProcessLauncher
 from fob.engine.runtime.spares import Spares
 
 # variables that act on a process when it starts, and on none that is forked
 LOADING = ("LD_", "LC_", "GLIBC_", "MALLOC_")
-PROGRAMS = 4  # zygotes at once
-MESSAGE_BYTES = 128 * 1024  # above this a task is executed
+MAX_ZYGOTES = 4  # zygotes at once
+MAX_MESSAGE_BYTES = 128 * 1024  # above this a task is executed
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ def forkable(launch: Launch, unpacker: Unpacker) -> Forkable | None:
     """`launch` for a zygote; None when it has to be executed."""
     if launch.command != ["/bin/sh", "-c", COMMAND] or not _starts_alike(launch.environment):
         return None
-    numbers = {name: str(number) for number, name in enumerate(launch.passed, 3)}
+    numbers = {name: str(number) for number, name in enumerate(launch.pass_fds, 3)}
     try:
         program, given = unpacker.unpack(launch.environment[FUNCTION])
         block = _block(launch.environment | numbers)
     except (KeyError, ValueError, zlib.error):
         return None
     message = b"%b\0%b\0\0%b" % (os.fsencode(launch.sandbox), block, given)
-    if len(message) > MESSAGE_BYTES:
+    if len(message) > MAX_MESSAGE_BYTES:
         return None
-    return Forkable(program, message, (launch.stdout, launch.stderr, *launch.passed.values()))
+    return Forkable(program, message, (launch.stdout, launch.stderr, *launch.pass_fds.values()))
 
 
 def _starts_alike(variables: dict[str, str]) -> bool:
@@ -86,7 +86,7 @@ class ZygoteLauncher:
         self._spares: dict[bytes, Spares] = {}  # by program, the one used last at the end
         self._closing: set[asyncio.Task[None]] = set()
 
-    def start(self, launch: Launch, on_exit: OnExit) -> Running:
+    def start(self, launch: Launch, on_exit: OnExit) -> RunningProcess:
         wanted = forkable(launch, self._unpacker)
         if wanted is not None:
             spares = self._spares_of(wanted.program)
@@ -95,7 +95,9 @@ class ZygoteLauncher:
                 return forked
         return self._process.start(launch, on_exit)
 
-    def adopt(self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit) -> Running | None:
+    def adopt(
+        self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit
+    ) -> RunningProcess | None:
         return self._process.adopt(task_id, handle, on_exit)
 
     async def close(self) -> None:
@@ -107,7 +109,7 @@ class ZygoteLauncher:
     def _spares_of(self, program: bytes) -> Spares:
         spares = self._spares.pop(program, None) or Spares(self._zygote(), program)
         self._spares[program] = spares
-        if len(self._spares) > PROGRAMS:
+        if len(self._spares) > MAX_ZYGOTES:
             oldest = next(iter(self._spares))
             self._run(self._spares.pop(oldest).close())
         return spares

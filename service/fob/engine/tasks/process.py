@@ -14,7 +14,7 @@ from fob.engine.runtime.launcher import (
     Launch,
     Launcher,
     LaunchFailed,
-    Running,
+    RunningProcess,
 )
 from fob.engine.runtime.pipes import Pipes
 from fob.engine.runtime.task_folders import TaskFolder
@@ -44,7 +44,7 @@ class Process:
         self._on_mark = on_mark
         self._on_exit = on_exit
         self._pipes: Pipes | None = None
-        self._running: Running | None = None
+        self._running: RunningProcess | None = None
         self._deadline = Deadline()
 
     @property

@@ -18,7 +18,7 @@ from fob.engine.definitions.app_definitions import (
 from fob.engine.definitions.checks import health_checks, start_seconds
 from fob.engine.definitions.containers import container_of
 from fob.engine.runtime.activation_sockets import ActivationSocket
-from fob.engine.runtime.docker.life import MARKS as CONTAINER_MARKS
+from fob.engine.runtime.docker.lifecycle import CONTAINER_MARKS
 from fob.engine.runtime.launcher import (
     Exit,
     Launch,
@@ -139,7 +139,7 @@ class Task:
         """It failed before there was a process, and if that is `hopeless` would again."""
         self.hopeless = hopeless
         self.folder.clean()
-        self._enter(TaskState.FAILED, self.folder.why(reason))
+        self._enter(TaskState.FAILED, self.folder.with_stderr_tail(reason))
 
     def adopt(self, launcher: Launcher) -> bool:
         """Find the process an earlier engine started; False when it is gone."""
@@ -198,7 +198,7 @@ class Task:
         if not (self.ready and self._process.there and on_demand(self.definition)):
             return False
         if self.door:
-            self.door.take_back(door)
+            self.door.take_connections(door)
         else:
             self.door = door
         self._goes_to_rest = True
@@ -224,7 +224,7 @@ class Task:
     ) -> Launch:
         """What to start, with these descriptors of its pipes."""
         if self.door is not None:
-            passed = passed | self.door.passed(may_rest=on_demand(self.definition))
+            passed = passed | self.door.pass_fds(on_demand=on_demand(self.definition))
         held, self.held = self.held, ()
         return Launch(
             task_id=self.record.id,
@@ -233,10 +233,10 @@ class Task:
             sandbox=self.folder.sandbox,
             stdout=stdout,
             stderr=stderr,
-            passed=passed,
+            pass_fds=passed,
             launcher=self.definition["labels"].get("FOB_LAUNCHER", ""),
             container=self.container,
-            held=held,
+            reserved_ports=held,
         )
 
     def _start_goes_on(self) -> None:
@@ -279,12 +279,14 @@ class Task:
         elif self.state is TaskState.KILLING and not self._failed_because:
             self._enter(TaskState.KILLED)
         elif self._failed_because:
-            self._enter(TaskState.FAILED, self.folder.why(self._failed_because))
+            self._enter(TaskState.FAILED, self.folder.with_stderr_tail(self._failed_because))
         elif ended.code == 0:
             self._enter(TaskState.FINISHED, "Command exited with status 0")
         else:
             self._note_hopeless(ended)
-            self._enter(TaskState.FAILED, self.folder.why(ended.reason or f"Command {ended}"))
+            self._enter(
+                TaskState.FAILED, self.folder.with_stderr_tail(ended.reason or f"Command {ended}")
+            )
 
     def _came_to_rest(self) -> None:
         self._goes_to_rest = self._staged = False
@@ -299,7 +301,7 @@ class Task:
         if self.door is None:
             return
         if on_demand(self.definition):
-            self.door.handed_over()
+            self.door.close_connections()
         else:
             self.close_door()
 

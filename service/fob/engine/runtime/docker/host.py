@@ -18,11 +18,11 @@ LOOK_EVERY = 2.0  # seconds, while an app waits for an engine that is not there
 ANSWER_SECONDS = 60  # for everything but a pull, a stream of output and the wait for an exit
 
 
-class DockerGone(Exception):
+class DockerUnreachable(Exception):
     """Nobody answers, or nobody who could; the message says where and why."""
 
 
-class DockerRefused(Exception):
+class DockerError(Exception):
     """Docker answered that it cannot be done, with its `status`; the message has its words."""
 
     def __init__(self, status: int, words: str) -> None:
@@ -33,13 +33,13 @@ class DockerRefused(Exception):
 class DockerHost:
     """The Docker engine at `address`, a URL as in DOCKER_HOST.
 
-    `on_news` is called, on the loop, when it has come, or when it is known why it has not. `greet`
-    is called in a thread whenever it has come, before anybody else is told.
+    `on_change` is called on the loop when the engine becomes reachable, and when the reason why it
+    is not changes. `greet` is called in a thread when it becomes reachable, before `on_change`.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.on_news: Callable[[], None] = lambda: None
+        self.on_change: Callable[[], None] = lambda: None
         self.greet: Callable[[APIClient], None] = lambda client: None
         self._there = False
         self._why = "it is being looked for"
@@ -69,7 +69,7 @@ class DockerHost:
 
     @contextmanager
     def client(self, timeout: int = ANSWER_SECONDS) -> Iterator["APIClient"]:
-        """A connection, for one thread. Raises `DockerGone` and `DockerRefused`, also for what
+        """A connection, for one thread. Raises `DockerUnreachable` and `DockerError`, also for what
         happens within."""
         try:
             import docker
@@ -77,15 +77,15 @@ class DockerHost:
             from requests import RequestException
             from urllib3.exceptions import HTTPError
         except ImportError as error:
-            raise DockerGone("the Python package docker is not installed") from error
+            raise DockerUnreachable("the Python package docker is not installed") from error
         try:
             with docker.APIClient(self.address, version="auto", timeout=timeout) as client:
                 yield client
         except docker.errors.APIError as error:
-            raise DockerRefused(error.status_code or 0, _words(error)) from error
+            raise DockerError(error.status_code or 0, _words(error)) from error
         except (OSError, HTTPError, RequestException, DockerException, StreamParseError) as error:
             self._there = False
-            raise DockerGone(_cause(error)) from error
+            raise DockerUnreachable(_cause(error)) from error
 
     async def _look(self) -> None:
         told = ""
@@ -93,19 +93,19 @@ class DockerHost:
             if why != told:
                 log.info("No Docker engine at %s: %s", self.address, why)
                 told = self._why = why
-                self.on_news()
+                self.on_change()
             await asyncio.sleep(LOOK_EVERY)
         log.info("Docker engine found at %s", self.address)
         self._there, self._looking = True, None
         self._why = "it has gone"
-        self.on_news()
+        self.on_change()
 
     def _missing(self) -> str:
         """Why it cannot be used; empty when it can."""
         try:
             with self.client() as client:
                 self.greet(client)
-        except (DockerGone, DockerRefused) as error:
+        except (DockerUnreachable, DockerError) as error:
             return str(error)
         return ""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fob.engine.definitions.containers import Container
 from fob.engine.runtime.docker import threads
-from fob.engine.runtime.docker.host import DockerGone, DockerHost, DockerRefused
+from fob.engine.runtime.docker.host import DockerError, DockerHost, DockerUnreachable
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -44,7 +44,7 @@ class Images:
         try:
             async with self._turns:
                 await threads.outcome("pull", lambda: self._provide(container, told, given_up))
-        except (DockerGone, DockerRefused) as error:
+        except (DockerUnreachable, DockerError) as error:
             raise ImageFailed(f"the image {container.image} cannot be had: {error}") from error
         finally:
             given_up.set()
@@ -77,6 +77,6 @@ def _progress(client: "APIClient", image: str) -> Iterator[str]:
     repository, tag = parse_repository_tag(image)
     for step in client.pull(repository, tag or "latest", stream=True, decode=True):
         if "error" in step:
-            raise DockerRefused(0, str(step["error"]))
+            raise DockerError(0, str(step["error"]))
         if not step.get("progressDetail"):
             yield ": ".join(filter(None, (step.get("id"), step.get("status"))))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from fob.engine.runtime.docker.host import DockerRefused
+from fob.engine.runtime.docker.host import DockerError
 from fob.engine.runtime.task_folders import TaskFolder
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ContainerOutput:
         asked = {"stdout": 1, "stderr": 1, "follow": 1, "timestamps": 1, "since": _seconds(before)}
         with client.get(url, params=asked, stream=True, timeout=(5, None)) as answer:
             if answer.status_code != 200:
-                raise DockerRefused(answer.status_code, answer.text)
+                raise DockerError(answer.status_code, answer.text)
             for stream, line in frames(answer.raw):
                 time, _, text = line.partition(b" ")
                 if time > before:

@@ -13,7 +13,7 @@ from fob.errors import BadRequest
 _WORDS = (PRIVILEGED, VOLUMES)
 
 
-class Policy:
+class DockerPolicy:
     """What `setting`, the value of FOB_DOCKER_ALLOW, allows on `host`.
 
     Raises `BadRequest` for a word that is not known.

@@ -16,7 +16,9 @@ PERIOD_MICROSECONDS = 100_000
 LOG = {"Type": "json-file", "Config": {"max-size": "8m", "max-file": "2"}}
 
 
-def recipe(launch: Launch, container: Container, address: str, owner: str) -> dict[str, Any]:
+def container_config(
+    launch: Launch, container: Container, address: str, owner: str
+) -> dict[str, Any]:
     """The body of `POST /containers/create`; ports are published at `address` of the host.
 
     https://docs.docker.com/engine/api: Config and HostConfig.

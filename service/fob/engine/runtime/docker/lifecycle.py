@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fob import timeline
 from fob.engine.runtime.docker import threads
-from fob.engine.runtime.docker.host import DockerGone, DockerHost, DockerRefused
+from fob.engine.runtime.docker.host import DockerError, DockerHost, DockerUnreachable
 from fob.engine.runtime.docker.output import ContainerOutput
 from fob.engine.runtime.launcher import Exit
 from fob.engine.runtime.task_folders import TaskFolder
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 # how long a container is not given up while Docker is away
 PATIENCE_SECONDS = 30.0
-MARKS = ("started", "adopted")
+CONTAINER_MARKS = ("started", "adopted")
 TRY_EVERY = 0.5
 
 
-class Life:
+class ContainerLifecycle:
     """A container by its `name`, with its task's files in `folder`.
 
     `begin` and `find_again` start the thread; `over(exit)` is called in it, when the container has
@@ -52,7 +52,7 @@ class Life:
     def find_again(self) -> None:
         """Watch one that was started earlier."""
         self._output.open()
-        self._in_thread(lambda: self._goes_on(MARKS[1]))
+        self._in_thread(lambda: self._goes_on(CONTAINER_MARKS[1]))
 
     def send(self, number: int) -> None:
         """Send it a signal, SIGTERM as the one that its image wants instead; blocks."""
@@ -60,7 +60,7 @@ class Life:
         try:
             with self._host.client() as client:
                 self._send(client, self._asked)
-        except (DockerGone, DockerRefused) as error:
+        except (DockerUnreachable, DockerError) as error:
             # not there yet, or no more; if Docker is away it is sent when that is back
             log.debug("%s gets no signal: %s", self._name, error)
 
@@ -88,15 +88,15 @@ class Life:
                 if not started:
                     self._bury(client)
                     return Exit(signal=self._asked)
-        except DockerRefused as error:
+        except DockerError as error:
             return Exit(reason=f"the container could not be started: {error}")
-        except DockerGone as error:
+        except DockerUnreachable as error:
             where = self._host.address
             return Exit(reason=f"the Docker engine at {where} has gone: {error}")
         finally:
             for sock in held:
                 sock.close()
-        return self._goes_on(MARKS[0])
+        return self._goes_on(CONTAINER_MARKS[0])
 
     def _start(
         self, client: "APIClient", recipe: dict[str, Any], held: Iterable[socket.socket]
@@ -123,9 +123,9 @@ class Life:
                     self._tell(mark)
                     mark = ""
                     return self._until_it_ends(client)
-            except DockerRefused as error:
+            except DockerError as error:
                 return Exit(reason=f"the container is gone: {error}")
-            except DockerGone as error:
+            except DockerUnreachable as error:
                 gone_since = gone_since or time.monotonic()
                 if time.monotonic() - gone_since > PATIENCE_SECONDS:
                     where = self._host.address

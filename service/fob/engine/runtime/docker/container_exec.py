@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fob.engine.runtime.commands import CommandFailed, Say
+from fob.engine.runtime.commands import CommandFailed, OnOutput
 from fob.engine.runtime.docker import threads
-from fob.engine.runtime.docker.host import DockerGone, DockerHost, DockerRefused
+from fob.engine.runtime.docker.host import DockerError, DockerHost, DockerUnreachable
 from fob.engine.runtime.docker.output import frames
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def container_name(task_id: str) -> str:
     return f"fob-{task_id.rpartition('.')[2]}"
 
 
-class Inside:
+class ContainerExec:
     """Containers of `host`."""
 
     def __init__(self, host: DockerHost) -> None:
         self._host = host
 
-    async def run(self, task_id: str, command: str, seconds: float, say: Say) -> None:
+    async def run(self, task_id: str, command: str, seconds: float, say: OnOutput) -> None:
         """Run `command` by the container's shell, for at most so many seconds; it is killed then
         with all that it started, and so it is when the engine dies. Raises `CommandFailed`."""
         name = container_name(task_id)
@@ -53,7 +53,7 @@ class Inside:
         try:
             with self._host.client(timeout=int(seconds) + _SLACK_SECONDS) as client:
                 return _exec(client, name, command, time.monotonic() + seconds)
-        except (DockerGone, DockerRefused) as error:
+        except (DockerUnreachable, DockerError) as error:
             raise CommandFailed(f"could not be run: {error}") from error
 
 

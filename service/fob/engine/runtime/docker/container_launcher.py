@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from fob import timeline
 from fob.engine.runtime.docker import threads
+from fob.engine.runtime.docker.container_config import ENGINE_LABEL, container_config
+from fob.engine.runtime.docker.container_exec import container_name
 from fob.engine.runtime.docker.host import DockerHost
-from fob.engine.runtime.docker.inside import container_name
-from fob.engine.runtime.docker.life import Life
-from fob.engine.runtime.docker.recipe import ENGINE_LABEL, recipe
+from fob.engine.runtime.docker.lifecycle import ContainerLifecycle
 from fob.engine.runtime.launcher import (
     Exit,
     Launch,
     LaunchFailed,
     OnExit,
-    Running,
+    RunningProcess,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 DEAF_SECONDS = 10.0  # a Docker engine that has not killed a container for so long hangs
 
 
-class DockerLauncher:
+class ContainerLauncher:
     """Runs containers that are known by their task's id, and labelled as those of `owner`.
 
     Their ports are published at `address`. In `folder` the file `containers` says that there may be
@@ -42,25 +42,27 @@ class DockerLauncher:
         self._owner = owner
         self._address = address
         self._marker = folder / "containers"
-        self._lives: dict[str, _Contained] = {}
-        host.greet = self._remove_orphans
+        self._lives: dict[str, _Container] = {}
+        host.greet = self._remove_orphans_with
 
-    def start(self, launch: Launch, on_exit: OnExit) -> "_Contained":
+    def start(self, launch: Launch, on_exit: OnExit) -> "_Container":
         assert launch.container is not None
         self._marker.touch()
         contained = self._contained(launch.task_id, launch.sandbox.parent, on_exit)
-        wanted = recipe(launch, launch.container, self._address, self._owner)
+        wanted = container_config(launch, launch.container, self._address, self._owner)
         try:
             # whatever user the image has; who is outside is kept off by the folders above
             launch.sandbox.chmod(0o777)
             (launch.sandbox.parent / "pipes" / "marks").chmod(0o666)
-            contained.life.begin(wanted, launch.held)
+            contained.life.begin(wanted, launch.reserved_ports)
         except OSError as error:
             self._forget(contained)
             raise LaunchFailed(f"the container's folder cannot be used: {error}") from error
         return contained
 
-    def adopt(self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit) -> Running | None:
+    def adopt(
+        self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit
+    ) -> RunningProcess | None:
         if handle is None:
             return None
         contained = self._contained(task_id, Path(handle["folder"]), on_exit)
@@ -71,7 +73,7 @@ class DockerLauncher:
             return None
         return contained
 
-    def recovered(self) -> None:
+    def remove_orphans(self) -> None:
         """All that is wanted has been adopted: what else there is, is nobody's."""
         if self._marker.exists():
             self._host.look()
@@ -79,15 +81,15 @@ class DockerLauncher:
     async def close(self) -> None:
         await self._host.close()
 
-    def _contained(self, task_id: str, folder: Path, on_exit: OnExit) -> "_Contained":
-        contained = _Contained(self._host, task_id, folder, on_exit, self._forget)
+    def _contained(self, task_id: str, folder: Path, on_exit: OnExit) -> "_Container":
+        contained = _Container(self._host, task_id, folder, on_exit, self._forget)
         self._lives[contained.name] = contained
         return contained
 
-    def _forget(self, contained: "_Contained") -> None:
+    def _forget(self, contained: "_Container") -> None:
         self._lives.pop(contained.name, None)
 
-    def _remove_orphans(self, client: "APIClient") -> None:
+    def _remove_orphans_with(self, client: "APIClient") -> None:
         """Remove containers of ours that no task has: an engine was killed at a bad moment."""
         mine = {"label": f"{ENGINE_LABEL}={self._owner}"}
         for found in client.containers(all=True, filters=mine):
@@ -97,8 +99,8 @@ class DockerLauncher:
                 client.remove_container(found["Id"], v=True, force=True)
 
 
-class _Contained:
-    """A task's container; see `Running`."""
+class _Container:
+    """A task's container; see `RunningProcess`."""
 
     def __init__(
         self,
@@ -106,13 +108,13 @@ class _Contained:
         task_id: str,
         folder: Path,
         on_exit: OnExit,
-        forget: Callable[["_Contained"], None],
+        forget: Callable[["_Container"], None],
     ) -> None:
         self.name = container_name(task_id)
         self._host = host
         self.handle = {"container": self.name, "folder": str(folder)}
         self.spawned = timeline.now("spawned")
-        self.life = Life(host, self.name, folder, self._over)
+        self.life = ContainerLifecycle(host, self.name, folder, self._over)
         self._loop = asyncio.get_running_loop()
         self._on_exit: OnExit | None = on_exit
         self._forget = forget
