@@ -385,7 +385,8 @@ def test_nothing_is_left_of_an_engine_that_is_killed(tmp_path: Path) -> None:
         "launching.run('zygote', Path(sys.argv[1]), body)\n"
     )
     here = Path(launching.__file__).parent
-    path = os.pathsep.join(map(str, (here, here.parent, live.SERVICE)))
+    support = Path(live.__file__).parent
+    path = os.pathsep.join(map(str, (here, support, live.SERVICE)))
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": path},
