@@ -67,7 +67,7 @@ def test_a_connection_that_cannot_be_made_takes_no_answer_of_others_along(
         for wire in (first, second):
             wire.send("GET /api/call/x HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
         with monkeypatch.context() as broken:
-            broken.setattr(front, "Client", lambda *_: 1 / 0)
+            broken.setattr(front, "ClientConnection", lambda *_: 1 / 0)
             with socket.create_connection(("127.0.0.1", house.port)):
                 busy.join()
                 for wire in (first, second):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from fob.errors import BadRequest, FobError
+from fob.errors import BadRequest, FobError, HeadersTooLarge, RequestTimeout
 from fob.http import message
 from fob.http.error_response import refusal
 from fob.http.message import (
@@ -313,15 +313,11 @@ class ClientConnection:
             self._next()
 
 
-def too_slow(what: str, seconds: float) -> FobError:
-    """The error of a client that stalls."""
-    error = BadRequest(f"{what} of the request did not come within {seconds:g} s", code="too_slow")
-    error.status = 408
-    return error
+def too_slow(what: str, seconds: float) -> RequestTimeout:
+    """The error for a client that stalls in the middle of a request."""
+    return RequestTimeout(f"{what} of the request did not come within {seconds:g} s")
 
 
 def _unreadable(error: Malformed) -> FobError:
-    refused = BadRequest(f"The request cannot be read: {error}")
-    if isinstance(error, message.MessageTooLarge):
-        refused.status, refused.code = 431, "head_too_large"
-    return refused
+    kind = HeadersTooLarge if isinstance(error, message.MessageTooLarge) else BadRequest
+    return kind(f"The request cannot be read: {error}")

@@ -12,7 +12,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from fob import timeline
 from fob.dispatcher.guard import Guard
 from fob.dispatcher.in_flight import InFlight
-from fob.errors import BadRequest, FobError, TooLarge
+from fob.errors import BadRequest, FobError, MethodNotAllowed, TooLarge
 from fob.functions.service import Functions
 from fob.http.server import DRAIN_BYTES
 
@@ -128,26 +128,22 @@ class Base(RequestHandler):
             return problem
         if status_code == 405:
             return self._not_allowed()
-        if isinstance(problem, HTTPError):
-            error = BadRequest(problem.log_message or problem.reason or "The request is malformed")
-            error.status = status_code
-            return error
+        if isinstance(problem, HTTPError) and status_code == 400:
+            return BadRequest(problem.log_message or problem.reason or "The request is malformed")
         return FobError("Something broke inside fob; its log has the traceback")
 
-    def _not_allowed(self) -> FobError:
+    def _not_allowed(self) -> MethodNotAllowed:
         missing = RequestHandler._unimplemented_method
         allowed = [
             method
             for method in self.SUPPORTED_METHODS
             if getattr(type(self), method.lower()) is not missing
         ]
-        error = FobError(
-            f"{str(self.request.method)[:20]} is not for this route; {', '.join(allowed)} is",
-            code="method_not_allowed",
-            headers={"Allow": ", ".join(allowed)},
+        methods = ", ".join(allowed)
+        return MethodNotAllowed(
+            f"{str(self.request.method)[:20]} is not allowed on this route; allowed: {methods}",
+            headers={"Allow": methods},
         )
-        error.status = 405
-        return error
 
     def log_exception(
         self,

@@ -69,7 +69,12 @@ class GenHandler(Base):
         kind = self.request.headers.get("Content-Type", "")
         broken = "bad_archive" if archive.is_archive(bytes(self._chunks)) else "syntax_error"
         if error.code == broken and "urlencoded" in kind and b"\n" not in self._chunks:
-            error.message += ". curl -d removes line ends: use --data-binary"
+            return BadRequest(
+                f"{error.message}. curl -d removes line ends: use --data-binary",
+                code=error.code,
+                details=error.details,
+                headers=error.headers,
+            )
         return error
 
 

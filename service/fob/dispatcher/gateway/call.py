@@ -11,8 +11,8 @@ from collections.abc import Coroutine
 
 from fob.dispatcher.gateway import forwarding
 from fob.dispatcher.gateway.pool import Instance
-from fob.dispatcher.gateway.routing import Route, Routing, refused
-from fob.errors import CallFailed, FobError
+from fob.dispatcher.gateway.routing import Route, Routing
+from fob.errors import CallFailed, CallTimeout, FobError
 from fob.http.client import Ended, UpstreamConnection
 from fob.http.error_response import refusal
 from fob.http.message import Malformed, RequestHead, ResponseHead
@@ -86,7 +86,7 @@ class RoutedCall:
         if self._waits_for_client:
             self._refuse(too_slow("The body", STALL_SECONDS))
         else:
-            self._refuse(_too_slow(self._limit))
+            self._refuse(_timed_out(self._limit))
 
     # the way to the function
 
@@ -241,9 +241,7 @@ def _died(instance: Instance) -> CallFailed:
     )
 
 
-def _too_slow(seconds: float) -> FobError:
-    return refused(
-        f"The function did not answer within {seconds:g} s; give it more with ?timeout=",
-        status=504,
-        code="call_timeout",
+def _timed_out(seconds: float) -> CallTimeout:
+    return CallTimeout(
+        f"The function did not respond within {seconds:g} s; allow it more with ?timeout="
     )

@@ -10,7 +10,7 @@ from fob.dispatcher.gateway.access_log import AccessLog
 from fob.dispatcher.gateway.pool import Instance, Pool
 from fob.dispatcher.guard import Guard
 from fob.dispatcher.in_flight import InFlight
-from fob.errors import CallFailed, FobError
+from fob.errors import CallFailed, MethodNotAllowed, UpgradeRefused
 from fob.functions.service import Functions, address
 from fob.http.client import UpstreamConnection
 from fob.http.message import RECENT, RequestHead
@@ -47,14 +47,12 @@ class Routing:
         self.guard.check_origin(request.headers)
         self.guard.check_token(request.headers)
         if "websocket" in request.headers.get("Upgrade", "").lower():
-            raise refused(
-                "Calls through the dispatcher carry no WebSockets;"
-                " connect to the function itself, where /api/meta/<id> says",
-                status=501,
-                code="upgrade_refused",
+            raise UpgradeRefused(
+                "WebSockets cannot be called through the dispatcher;"
+                " connect to the function itself, at the address from /api/meta/<id>"
             )
         if request.method == "CONNECT":
-            raise refused("CONNECT is for tunnels", status=405, code="method_not_allowed")
+            raise MethodNotAllowed("CONNECT is not supported: the dispatcher is not a tunnel")
         return forwarding.function_id(request)
 
     def at_once(self, id_: str) -> Route | None:
@@ -105,10 +103,3 @@ async def _pause(pauses: Iterator[float], instance: Instance, error: OSError) ->
             f" {error.strerror or 'it does not answer'}. Can this machine reach that one?"
         ) from error
     await asyncio.sleep(pause)
-
-
-def refused(message: str, status: int, code: str) -> FobError:
-    """An error of a call that nothing else is like."""
-    error = FobError(message, code=code)
-    error.status = status
-    return error
