@@ -1,6 +1,7 @@
 """How to reach a Marathon: its URL, the credentials, who vouches for it; checked at the start."""
 
 import base64
+import functools
 import ipaddress
 import ssl
 from dataclasses import dataclass, field
@@ -77,8 +78,9 @@ def access(
     )
 
 
+@functools.lru_cache(maxsize=256)
 def origin(url: str) -> Origin:
-    """(scheme, host, port) of `url`. Raises ValueError for what is not a URL."""
+    """Return (scheme, host, port) of `url`. Raises ValueError if it is not a URL."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
 

@@ -1,18 +1,15 @@
-"""Blocking HTTP to one Marathon: straight to one on this machine, through requests to all others.
+"""Blocking HTTP to one Marathon: directly to one on this machine, through requests to all others.
 
 Safe to share between threads. `close` ends what other threads have in flight.
 """
 
-import functools
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urljoin, urlsplit, urlunsplit
-
-import requests
-import urllib3.exceptions
 
 from fob.errors import MarathonError
 from fob.marathon.access import Access, may_see_credentials, origin
@@ -23,14 +20,16 @@ from fob.marathon.errors import (
     result,
     unanswered,
 )
-from fob.marathon.remote import Remote, RemoteReply
+
+if TYPE_CHECKING:
+    from fob.marathon.remote import Remote, RemoteReply
 
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 # a thousand functions whole are about 70 MB
 ANSWER_BYTES = 256 * 1024 * 1024
 
-Reply = DirectReply | RemoteReply
+Reply: TypeAlias = "DirectReply | RemoteReply"
 
 
 class BlockingHttp:
@@ -39,16 +38,21 @@ class BlockingHttp:
     def __init__(self, access: Access, connections: int, read_timeout: float = 0.0) -> None:
         self.access = access
         self._read_seconds = read_timeout or access.read_timeout
-        timeouts = access.connect_timeout, self._read_seconds
+        self._timeouts = access.connect_timeout, self._read_seconds
+        self._connections = connections
         self._sockets = Sockets()
-        self._direct = Direct(access, timeouts, self._sockets) if access.direct else None
-        self._remote = Remote(access, timeouts, self._sockets, connections)
+        self._direct = Direct(access, self._timeouts, self._sockets) if access.direct else None
         self._home = origin(access.url)
+        self._remote: Remote | None = None
+        self._making_remote = threading.Lock()
+        if not self._direct:
+            self._elsewhere()
 
     def close(self) -> None:
         """End every connection, those in use by other threads too. Idempotent."""
         self._sockets.close()
-        self._remote.close()
+        if self._remote:
+            self._remote.close()
         if self._direct:
             self._direct.close()
 
@@ -97,14 +101,14 @@ class BlockingHttp:
         """The answer's head, after redirects. `leader`: it may lead to Marathon's leader."""
         trusted = self.access.url
         with told(method, url):
-            url = _whole(url, params)
+            url = self._whole(url, params)
         for _ in range(MAX_REDIRECTS):
             with told(method, url):
                 reply = self._ask(method, url, headers, data, first, trusted)
             if method != "GET" or not (reply.status in REDIRECTS and "Location" in reply.headers):
                 return reply
             with told(method, url), closing(reply):
-                url = _whole(_target(url, reply.headers["Location"]))
+                url = self._whole(_target(url, reply.headers["Location"]))
             if leader and self._leads(url):
                 trusted = url
         raise MarathonError(
@@ -123,9 +127,30 @@ class BlockingHttp:
         trusted: str,
     ) -> Reply:
         """Send a request; the credentials go with it if `trusted` may see them."""
-        if self._direct and origin(url) == self._home:
-            return self._direct.ask(method, url, headers, data, first)
-        return self._remote.ask(method, url, headers, data, first, trusted)
+        if direct := self._direct_to(url):
+            return direct.ask(method, url, headers, data, first)
+        return self._elsewhere().ask(method, url, headers, data, first, trusted)
+
+    def _whole(self, url: str, params: dict[str, Any] | None = None) -> str:
+        """The URL with its query, as it is sent."""
+        client = self._direct_to(url) or self._elsewhere()
+        return client.whole_url(url, tuple((params or {}).items()))
+
+    def _direct_to(self, url: str) -> Direct | None:
+        return self._direct if origin(url) == self._home else None
+
+    def _elsewhere(self) -> "Remote":
+        """The client for every server that `Direct` does not reach.
+
+        A direct client needs it only after a redirect to another machine, so requests is imported
+        then and not before.
+        """
+        with self._making_remote:
+            if not self._remote:
+                from fob.marathon.remote import Remote
+
+                self._remote = Remote(self.access, self._timeouts, self._sockets, self._connections)
+            return self._remote
 
     def _answer(self, method: str, url: str, reply: Reply) -> MarathonResponse:
         """The whole of it within one read timeout: one that trickles must not hold a thread."""
@@ -149,24 +174,12 @@ class BlockingHttp:
         return bool(leader == {"leader": target.netloc})
 
 
-def _whole(url: str, params: dict[str, Any] | None = None) -> str:
-    return _prepared(url, tuple((params or {}).items()))
-
-
-@functools.lru_cache(maxsize=256)
-def _prepared(url: str, params: tuple[tuple[str, Any], ...]) -> str:
-    """The URL as it is sent; the same few are asked for again and again."""
-    prepared = requests.PreparedRequest()
-    prepared.prepare_url(url, dict(params))
-    return str(prepared.url)
-
-
 @contextmanager
 def told(method: str, url: str) -> Iterator[None]:
     """Failures of an exchange as `FobError`s."""
     try:
         yield
-    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+    except (OSError, ValueError) as error:
         raise unanswered(error, method, url) from error
 
 

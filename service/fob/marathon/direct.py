@@ -4,11 +4,14 @@ An exchange takes a third of what one through requests does: docs/architecture.m
 """
 
 import contextlib
+import functools
 import select
 import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
 
 from fob.http import message
 from fob.http.message import (
@@ -65,6 +68,14 @@ class Direct:
         self._connect_seconds, self._read_seconds = timeouts
         self._sockets = sockets
         self._kept: list[socket.socket] = []
+
+    @staticmethod
+    @functools.lru_cache(maxsize=256)
+    def whole_url(url: str, params: tuple[tuple[str, Any], ...]) -> str:
+        """Return `url` with its query; cached, because few URLs are requested again and again."""
+        query = "?" + urlencode(params, doseq=True) if params else ""
+        # leaves reserved characters and what is quoted already, as requests does
+        return quote(url + query, safe="!#$%&'()*+,/:;=?@[]~")
 
     def ask(
         self,

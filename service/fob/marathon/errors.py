@@ -25,9 +25,6 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-import urllib3.exceptions
-
 from fob.errors import (
     AppNotFound,
     Conflict,
@@ -227,36 +224,28 @@ def _plain(text: str) -> str:
 
 
 def unanswered(error: Exception, method: str, url: str) -> FobError:
-    """The error for a request that got no whole answer, from what requests or urllib3 raised."""
-    causes = list(_causes(error))
+    """The error for a request that got no whole response.
+
+    `error` is `NoConnection` when nothing was sent, `TimeoutError`, or any other exception.
+    """
+    chain = list(causes(error))
     place = urlsplit(url).netloc.rpartition("@")[2]
-    if tls := next((c for c in causes if _distrusts(c)), None):
+    if tls := next((c for c in chain if _distrusts(c)), None):
         return _tls_failed(place, tls)
-    if any(isinstance(c, _NO_CONNECTION) for c in causes):
+    if any(isinstance(c, NoConnection) for c in chain):
         return MarathonUnreachable(
-            f"Marathon at {place} cannot be reached ({_reason(causes)})."
+            f"Marathon at {place} cannot be reached ({_reason(chain)})."
             " Is it running, and is MARATHON_API right?"
         )
     asked = f"{method} {urlsplit(url).path}"
-    if any(isinstance(c, _TOO_SLOW) for c in causes):
+    if any(isinstance(c, TimeoutError) for c in chain):
         return MarathonSilent(
             f"Marathon at {place} did not answer {asked} in time. Try again in a moment"
         )
     return Dropped(
         f"Marathon at {place} broke off before its answer to {asked} was whole"
-        f" ({_reason(causes)}). Try again in a moment"
+        f" ({_reason(chain)}). Try again in a moment"
     )
-
-
-_NO_CONNECTION = (
-    NoConnection,
-    requests.exceptions.ConnectTimeout,
-    requests.exceptions.ProxyError,
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.ProxyError,
-)
-_TOO_SLOW = (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError)
 
 
 def _distrusts(error: BaseException) -> bool:
@@ -272,8 +261,11 @@ def _tls_failed(place: str, error: BaseException) -> FobError:
     )
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it wraps, outermost first: requests and urllib3 nest in several ways."""
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and every error it wraps, outermost first.
+
+    requests and urllib3 nest errors in their arguments and in `reason`, as well as by `raise from`.
+    """
     seen: set[int] = set()
     waiting: list[Any] = [error]
     while waiting:
@@ -290,11 +282,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def reason(error: BaseException) -> str:
-    """Why a request got no answer, from what requests or urllib3 raised."""
-    return _reason(list(_causes(error)))
+    """Why a request got no response, in the words of the operating system where it has some."""
+    return _reason(list(causes(error)))
 
 
-def _reason(causes: list[BaseException]) -> str:
-    """The system's own words for what happened, else those of the innermost error."""
-    said = [c.strerror for c in causes if isinstance(c, OSError) and c.strerror]
-    return said[-1] if said else str(causes[-1]) or type(causes[-1]).__name__
+def _reason(chain: list[BaseException]) -> str:
+    texts = [c.strerror for c in chain if isinstance(c, OSError) and c.strerror]
+    return texts[-1] if texts else str(chain[-1]) or type(chain[-1]).__name__
