@@ -25,8 +25,8 @@ def anchors(text: str) -> set[str]:
 
 def test_the_settings_are_those_of_the_code() -> None:
     rows = [
-        f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
-        for name, default, meaning in config.table()
+        f"| `{name}` | {f'`{default}`' if default else ''} | {allowed} | {meaning} |"
+        for name, default, allowed, meaning in config.table()
     ]
     documented = [line for line in page("configuration.md").splitlines() if line.startswith("| `")]
     assert documented == rows

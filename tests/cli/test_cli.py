@@ -286,9 +286,9 @@ def test_a_terminal_sees_what_is_waited_for(fob: Fob, url: str, tmp_path: Path) 
 
 def test_help_names_every_setting_and_its_default(tmp_path: Path) -> None:
     text = " ".join(run(tmp_path, "serve", "--help", COLUMNS="200").stdout.split())
-    for name, default, meaning in config.table():
+    for name, default, allowed, meaning in config.table():
         if name != "FOB_URL":  # the client's own
-            assert f"{name} {meaning}" in text
+            assert f"{name} {meaning} ({allowed}; default: " in text
             assert default in text
 
 

@@ -59,11 +59,12 @@ def _server(verbs: Commands, name: str, run: str, help_: str, without: Collectio
         if field.name in without:
             continue
         variable, default = field.metadata["name"], field.default
+        allowed = field.metadata["kind"].allowed
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=type(default),
             metavar=variable,
-            help=f"{field.metadata['help']} (default: {default!r})".replace("%", "%%"),
+            help=f"{field.metadata['help']} ({allowed}; default: {default!r})".replace("%", "%%"),
         )
 
 
