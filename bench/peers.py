@@ -56,7 +56,7 @@ TWIN = Peer(
     NOTHING,
     FLOOR.command,
     python=False,
-    said="the same once more: how far apart two equals are measured",
+    said="the same program again: how much two equal servers differ in this run",
 )
 
 _FUNCTIONS_FRAMEWORK = (
@@ -108,7 +108,7 @@ PEERS = (
         "OpenFaaS python3-http",
         OPENFAAS,
         ("python3", "{apps}/openfaas_index.py", "{port}"),
-        said="Flask and waitress as its template has them, without watchdog and gateway",
+        said="Flask and waitress as in its template, without watchdog and gateway",
     ),
     Peer(
         "http.server",

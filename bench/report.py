@@ -18,8 +18,8 @@ from bench.record import Result
 PAGES = ("docs/performance.md", "README.md")
 MARK = re.compile(r"(<!-- (\w+): made by make bench-report -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SAID = {
-    DIRECT: "a function, called where meta says it is",
-    ROUTED: "the same, through /api/call/<id>",
+    DIRECT: "a function, called directly",
+    ROUTED: "the same function, through /api/call/<id>",
     **{peer.name: peer.said for peer in (FLOOR, TWIN, *PEERS)},
 }
 
@@ -184,7 +184,7 @@ def limits(results: Results) -> str:
         return "Not measured yet."
     found = better_peers(results["peers"])
     if not found:
-        return "Nothing that the intervals of this run can tell."
+        return "Nothing that the intervals of this run resolve."
     return "\n".join(
         f"- {name}: {BETTER[figure]}, by {interval(reading, 'x')}."
         for name, figure, reading in found
@@ -192,13 +192,13 @@ def limits(results: Results) -> str:
 
 
 BETTER = {
-    "c1/p50": "answers a single caller sooner (p50)",
-    "c16/rate": "answers more calls at c=16",
-    "c64/rate": "answers more calls at c=64",
+    "c1/p50": "responds faster to a single caller (p50)",
+    "c16/rate": "serves more calls at c=16",
+    "c64/rate": "serves more calls at c=64",
     "c16/p99": "has a shorter tail at c=16 (p99)",
     "c64/p99": "has a shorter tail at c=64 (p99)",
     "open/p99": "has a shorter tail under an open loop (p99)",
-    "c16/cpu": "takes less CPU for a call at c=16",
+    "c16/cpu": "takes less CPU per call at c=16",
 }
 
 

@@ -99,7 +99,7 @@ def test_the_fastest_python_peer_is_the_one_to_beat() -> None:
 
 def test_what_peers_do_better_is_named() -> None:
     said = report.limits({"peers": peers()}).splitlines()
-    assert said[0] == "- granian: answers more calls at c=64, by 2x (2 to 2)."
+    assert said[0] == "- granian: serves more calls at c=64, by 2x (2 to 2)."
 
 
 def test_servers_are_listed_fastest_first() -> None:
