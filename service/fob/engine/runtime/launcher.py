@@ -1,4 +1,7 @@
-"""What starts processes, and what it starts: the engine's only plug."""
+"""The contract of launchers, which start the processes of tasks: the engine's only plug.
+
+The launchers are process_launcher, zygote_launcher and docker/container_launcher.
+"""
 
 import signal
 import socket
@@ -43,8 +46,11 @@ class Launch:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: an exit `code`, or the number of a `signal`, or neither when it was not
-    our child and nobody can know. A `reason` says more than these do."""
+    """How a process ended: an exit `code`, or the number of a `signal`.
+
+    Neither is known of a process that an earlier engine started, because only its parent can learn
+    them. A `reason`, if there is one, is more precise than both.
+    """
 
     code: int | None = None
     signal: int | None = None
@@ -57,16 +63,16 @@ class Exit:
             return f"was killed by {_signal_name(self.signal)}"
         if self.code is not None:
             return f"exited with status {self.code}"
-        return "ended; how is not known, since it outlived the engine that started it"
+        return "ended; its exit status is unknown because it outlived the engine that started it"
 
 
 class RunningProcess(Protocol):
-    """A process that was started.
+    """A process that was started or adopted.
 
-    `handle` is JSON by which `adopt` finds it again, `spawned` the mark of its start. `stop` sends
-    a signal to the process and all that it started, and does nothing once it has ended. The
-    `on_exit` given to `start` or `adopt` is called once, on the loop, when it has ended and been
-    reaped, and whatever it started in its own process group has been killed.
+    `handle` is JSON by which a later engine can adopt it, `spawned` the mark of its start. `stop`
+    sends a signal to the process and all that it started; it does nothing after the process has
+    ended. The `on_exit` passed to `start` or `adopt` is called once, on the loop, after the process
+    has ended and been reaped, and everything left in its process group has been killed.
     """
 
     handle: dict[str, Any]
@@ -75,19 +81,19 @@ class RunningProcess(Protocol):
     def stop(self, signal_number: int) -> None: ...
 
     def release(self) -> None:
-        """Stop watching and let it run: the engine is going away without it."""
+        """Stop watching it and let it run, because the engine stops without it."""
 
 
 OnExit = Callable[[Exit], None]
 
 
 class Launcher(Protocol):
-    """Starts processes, and finds again those that an earlier engine started.
+    """Starts processes, and adopts processes that an earlier engine started.
 
     `start` returns at once with the process running, or raises `LaunchFailed` with nothing left
-    behind. `adopt` takes a `handle` (None: started, but the engine died before it could note the
-    handle) and returns None when that process is gone; it never mistakes another process that has
-    the same pid for it. `close` ends what the launcher itself keeps running, and no task.
+    behind. `adopt` takes the `handle` of a process, or None if the engine died before it could
+    store the handle, and returns None when the process is gone; it never takes another process with
+    the same pid for it. `close` ends what the launcher itself keeps running, but no task.
     """
 
     def start(self, launch: Launch, on_exit: OnExit) -> RunningProcess: ...

@@ -1,7 +1,9 @@
-"""What FOB_FUNCTION holds, unpacked: a program, NUL, and what it is given.
+"""Unpack values of FOB_FUNCTION: a program, NUL, and a snippet.
 
-Base64 of zlib's format (RFC 1950). The values of many apps begin alike, with the same program; that
-beginning is unpacked once.
+The format is base64 of zlib's (RFC 1950). All functions of one release of fob have the same runner,
+so their values begin with the same characters. zlib decompresses a stream from its beginning, and
+its state can be copied: the shared prefix is decompressed once, and a copy of the decompressor goes
+on from there with the rest of each value.
 """
 
 import binascii
@@ -13,57 +15,58 @@ from typing import Any
 
 from fob.contract import MAX_UNPACKED_BYTES
 
-KNOWN = 4  # beginnings remembered
+MAX_PREFIXES = 4  # remembered
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """A `text` that values begin with, what it unpacks to, and the unpacker where it ends."""
+class Prefix:
+    """The first characters of some values, `text`: the `program` in them, what they contain of the
+    snippet, and the decompressor as it is after them."""
 
     text: str
     program: bytes
-    given: bytes
-    unpacker: Any
+    snippet: bytes
+    decompressor: Any
 
 
 class Unpacker:
-    """Unpacks values, of which it has seen others before."""
+    """Unpacks values, and remembers the prefixes that they share."""
 
     def __init__(self) -> None:
-        self._before = ""
-        self._known: deque[Beginning] = deque(maxlen=KNOWN)
+        self._last = ""
+        self._prefixes: deque[Prefix] = deque(maxlen=MAX_PREFIXES)
 
     def unpack(self, value: str) -> tuple[bytes, bytes]:
-        """Program and what it is given; ValueError or zlib.error when they are not there whole."""
-        known = next((known for known in self._known if value.startswith(known.text)), None)
-        if known is not None:
-            rest = _whole(known.unpacker.copy(), value[len(known.text) :])
-            return known.program, known.given + rest
-        program, nul, given = _whole(zlib.decompressobj(), value).partition(b"\0")
+        """Return program and snippet. Raises ValueError or zlib.error if `value` is invalid."""
+        prefix = next((known for known in self._prefixes if value.startswith(known.text)), None)
+        if prefix is not None:
+            rest = _decompress(prefix.decompressor.copy(), value[len(prefix.text) :])
+            return prefix.program, prefix.snippet + rest
+        program, nul, snippet = _decompress(zlib.decompressobj(), value).partition(b"\0")
         if not nul:
-            raise ValueError("not a program and what it is given")
+            raise ValueError("there is no NUL between a program and a snippet")
         self._learn(value, program)
-        return program, given
+        return program, snippet
 
     def _learn(self, value: str, program: bytes) -> None:
-        """Remember what `value` and the one before have in common, if the program is in that."""
-        before, self._before = self._before, value
-        length = _common(before, value) // 4 * 4  # whole groups of base64
+        """Remember the prefix that `value` shares with the last one, if the program is in it."""
+        last, self._last = self._last, value
+        length = _shared_length(last, value) // 4 * 4  # base64 can be cut only between groups of 4
         text = value[:length]
-        unpacker = zlib.decompressobj()
-        begun, nul, given = unpacker.decompress(binascii.a2b_base64(text)).partition(b"\0")
-        if nul and begun == program:
-            self._known.append(Beginning(text, program, given, unpacker))
+        decompressor = zlib.decompressobj()
+        start, nul, snippet = decompressor.decompress(binascii.a2b_base64(text)).partition(b"\0")
+        if nul and start == program:
+            self._prefixes.append(Prefix(text, program, snippet, decompressor))
 
 
-def _common(one: str, other: str) -> int:
-    """How many characters the two begin with in common."""
+def _shared_length(one: str, other: str) -> int:
+    """The number of characters that both begin with, found by bisection."""
     lengths = range(1, min(len(one), len(other)) + 1)
     return bisect.bisect(lengths, False, key=lambda length: one[:length] != other[:length])
 
 
-def _whole(unpacker: Any, text: str) -> bytes:
-    data: bytes = unpacker.decompress(binascii.a2b_base64(text), MAX_UNPACKED_BYTES)
-    if not unpacker.eof:
-        raise ValueError("cut off, or too long")
+def _decompress(decompressor: Any, text: str) -> bytes:
+    data: bytes = decompressor.decompress(binascii.a2b_base64(text), MAX_UNPACKED_BYTES)
+    if not decompressor.eof:
+        raise ValueError("the value is cut off, or too long when unpacked")
     return data

@@ -1,4 +1,4 @@
-"""Tasks are executed: a process each, found again by what tells it from every other."""
+"""Execute each task as a process, and identify it beyond its pid, which the kernel reuses."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from fob.engine.runtime.launcher import (
 
 
 class ProcessLauncher:
-    """Plain exec in a session of its own: the reference, and all that a machine surely has."""
+    """Plain exec in a new session: the reference for other launchers, and their fallback."""
 
     def start(self, launch: Launch, on_exit: OnExit) -> "WatchedProcess":
         try:
@@ -37,8 +37,8 @@ class ProcessLauncher:
             )
         except (OSError, ValueError) as error:
             raise LaunchFailed(f"the command could not be started: {error}") from error
-        process.returncode = 0  # reaped through its pidfd, not by Popen
-        _give_way(process.pid)
+        process.returncode = 0  # keeps Popen from reaping it: WatchedProcess does
+        _schedule_as_batch(process.pid)
         return WatchedProcess(process.pid, on_exit)
 
     def adopt(
@@ -53,11 +53,16 @@ class ProcessLauncher:
             return None
 
     async def close(self) -> None:
-        """It keeps nothing."""
+        """Do nothing: it keeps nothing running."""
 
 
 class WatchedProcess:
-    """A process and its group, watched through a pidfd; `on_exit` may be replaced."""
+    """A process and its group; `on_exit` may be replaced while it runs.
+
+    A pidfd becomes readable when the process ends. Unlike SIGCHLD it names the process, works for
+    those that are not children, and needs no thread; unlike a pid it cannot come to mean another
+    process.
+    """
 
     def __init__(self, pid: int, on_exit: OnExit) -> None:
         self.spawned = timeline.now("spawned")
@@ -78,7 +83,7 @@ class WatchedProcess:
             self._pidfd = None
 
     def _exited(self) -> None:
-        # not reaped yet, so the group's number cannot be anyone else's
+        # Before it is reaped: until then the kernel cannot reuse its pid, nor so the group's id.
         self._signal_group(signal.SIGKILL)
         ended = self._reap()
         self.release()
@@ -88,7 +93,7 @@ class WatchedProcess:
         assert self._pidfd is not None
         try:
             result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        except ChildProcessError:
+        except ChildProcessError:  # adopted: its parent was an earlier engine
             return Exit()
         assert result is not None
         if result.si_code == os.CLD_EXITED:
@@ -102,18 +107,19 @@ class WatchedProcess:
             return
 
 
-def _give_way(pid: int) -> None:
-    """Have the process, and what it starts, take the core from nobody who is in the middle of
-    something (sched(7), SCHED_BATCH): who sends a function one call after another would be stopped
-    after each for its answer, and take longer for all of them."""
-    with contextlib.suppress(OSError):  # it is gone, or that is not allowed here
+def _schedule_as_batch(pid: int) -> None:
+    """Keep the process, and what it starts, from preempting others when it wakes up (SCHED_BATCH,
+    see sched(7))."""
+    # A client that sends many calls would otherwise be preempted after each one, by the function
+    # that wakes up to serve it, and all of them together would take longer.
+    with contextlib.suppress(OSError):  # it has ended already, or this is not permitted here
         os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
 
 
 def identity(pid: int) -> dict[str, Any]:
-    """What tells this process from every other, before or after it: pid, start and boot.
+    """Identify a process among all that ever had its pid: by pid, start and boot.
 
-    `started` is in clock ticks since boot (proc(5), stat field 22); None for one that is gone.
+    `started` is in clock ticks since boot (proc(5), stat field 22); None if the process is gone.
     """
     return {"pid": pid, "started": _start_ticks(pid), "boot": _boot_id()}
 
@@ -125,9 +131,9 @@ def find_by_environment(name: str, value: str) -> int | None:
 
 def leaders_with(name: str, value: str) -> Iterator[int]:
     """Every session leader that was started with `name=value` in its environment."""
-    wanted = f"{name}={value}".encode()
+    variable = f"{name}={value}".encode()
     pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    return (pid for pid in pids if wanted in _leader_environment(pid))
+    return (pid for pid in pids if variable in _leader_environment(pid))
 
 
 def _leader_environment(pid: int) -> list[bytes]:
@@ -145,7 +151,7 @@ def _start_ticks(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # the second field is the command in parentheses and may hold anything, spaces too
+    # the second field is the command in parentheses, and may contain spaces and parentheses itself
     state, *rest = stat.rpartition(")")[2].split()
     return None if state == "Z" else int(rest[18])
 

@@ -1,4 +1,4 @@
-"""Which launcher starts a task: the one that its app asks for, or else the engine's own choice."""
+"""Select the launcher of each task: the one that its app names, or the engine's default."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +12,8 @@ from fob.engine.runtime.launcher import (
 
 
 class SelectedLauncher:
-    """For each task the launcher that its app names, if it names one of these, or the `default`;
-    for a container the one for `containers`."""
+    """Passes each launch to the launcher that its app names, to `default` if there is none of that
+    name, or to `containers` if it is a container."""
 
     def __init__(
         self, launchers: Mapping[str, Launcher], default: str, containers: Launcher
@@ -30,8 +30,9 @@ class SelectedLauncher:
     def adopt(
         self, task_id: str, handle: dict[str, Any] | None, on_exit: OnExit
     ) -> RunningProcess | None:
-        contained = handle is not None and "container" in handle
-        launcher = self._containers if contained else self._default
+        in_container = handle is not None and "container" in handle
+        # every other launcher adopts processes in the same way
+        launcher = self._containers if in_container else self._default
         return launcher.adopt(task_id, handle, on_exit)
 
     async def close(self) -> None:

@@ -1,9 +1,10 @@
-"""Tasks are forked from a zygote instead of executed, where nothing but the time tells."""
+"""Fork tasks from a zygote instead of executing them; a task cannot tell, except by the time."""
 
 import asyncio
 import base64
 import functools
 import os
+import re
 import zlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -18,16 +19,19 @@ from fob.engine.runtime.packing import Unpacker
 from fob.engine.runtime.process_launcher import ProcessLauncher
 from fob.engine.runtime.spares import Spares
 
-# variables that act on a process when it starts, and on none that is forked
-LOADING = ("LD_", "LC_", "GLIBC_", "MALLOC_")
-MAX_ZYGOTES = 4  # zygotes at once
-MAX_MESSAGE_BYTES = 128 * 1024  # above this a task is executed
+# Prefixes of variables that the loader and the C library read when a process is executed. They
+# would have no effect on a forked one.
+EXEC_PREFIXES = ("LD_", "LC_", "GLIBC_", "MALLOC_")
+MAX_ZYGOTES = 4  # one for each program
+MAX_MESSAGE_BYTES = 128 * 1024  # a larger task is executed; a socket's send buffer takes 208 KiB
+
+_COMMENT_LINE = re.compile(rb"^ *#.*$", re.MULTILINE)  # leaves an empty line, so numbers stay
 
 
 @dataclass(frozen=True)
 class Forkable:
-    """A launch that a zygote can serve: its program, and the message for a child with the
-    descriptors that go with it (see zygote.become)."""
+    """A launch that a zygote can serve: the program to have loaded, the message for a child, and
+    the descriptors that go with it (see zygote.receive_task)."""
 
     program: bytes
     message: bytes
@@ -36,24 +40,25 @@ class Forkable:
 
 def forkable(launch: Launch, unpacker: Unpacker) -> Forkable | None:
     """`launch` for a zygote; None when it has to be executed."""
-    if launch.command != ["/bin/sh", "-c", COMMAND] or not _starts_alike(launch.environment):
+    if launch.command != ["/bin/sh", "-c", COMMAND] or not _is_like_zygote(launch.environment):
         return None
+    # a child has them as 1, 2, 3 ...: standard output, standard error, then these
     numbers = {name: str(number) for number, name in enumerate(launch.pass_fds, 3)}
     try:
-        program, given = unpacker.unpack(launch.environment[FUNCTION])
-        block = _block(launch.environment | numbers)
+        program, snippet = unpacker.unpack(launch.environment[FUNCTION])
+        block = _environment_block(launch.environment | numbers)
     except (KeyError, ValueError, zlib.error):
         return None
-    message = b"%b\0%b\0\0%b" % (os.fsencode(launch.sandbox), block, given)
+    message = b"%b\0%b\0\0%b" % (os.fsencode(launch.sandbox), block, snippet)
     if len(message) > MAX_MESSAGE_BYTES:
         return None
     return Forkable(program, message, (launch.stdout, launch.stderr, *launch.pass_fds.values()))
 
 
-def _starts_alike(variables: dict[str, str]) -> bool:
-    """Whether these leave a process the zygote's own Python, C library and locale."""
-    alike = all(variables.get(name) == value for name, value in _zygote_variables().items())
-    return alike and not any(name.startswith(LOADING) for name in variables)
+def _is_like_zygote(variables: dict[str, str]) -> bool:
+    """Whether exec with these variables gives the Python, C library and locale of a zygote."""
+    same = all(variables.get(name) == value for name, value in _zygote_variables().items())
+    return same and not any(name.startswith(EXEC_PREFIXES) for name in variables)
 
 
 @functools.cache
@@ -61,36 +66,39 @@ def _zygote_variables() -> dict[str, str]:
     return {"PATH": task_environment.python_path(), "LANG": task_environment.LANG}
 
 
-def _block(variables: dict[str, str]) -> bytes:
-    """`NAME=value` of each but the program, with NUL in between; ValueError when no process can
-    have them, or the shell of one that is executed may not pass them on."""
+def _environment_block(variables: dict[str, str]) -> bytes:
+    """`NAME=value` of each variable except the function, separated by NUL.
+
+    Raises ValueError when exec could not pass them, or the shell in between might drop some: then
+    only exec can show what happens.
+    """
     if not all(name.isascii() and name.isidentifier() for name in variables):
         raise ValueError("not the names of a shell's variables")
     if any("\0" in value for value in variables.values()):
-        raise ValueError("not an environment")
-    # first what an engine looks for in /proc/<pid>/environ, where there may not be room for all
+        raise ValueError("a variable contains NUL")
+    # MESOS_TASK_ID first: an engine looks for it in /proc/<pid>/environ, where all may not fit
     names = sorted(variables.keys() - {FUNCTION, "PWD"}, key=lambda n: n != "MESOS_TASK_ID")
     return b"\0".join(os.fsencode(f"{name}={variables[name]}") for name in names)
 
 
 class ZygoteLauncher:
-    """Forks what can be forked; executes the rest, and whatever comes while there is no zygote.
+    """Forks what can be forked, and executes everything else, also while no zygote is ready.
 
-    There is one zygote for each program, started when the program is first seen, in `folder`.
+    There is one zygote for each program, started in `folder` when the program is first seen.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process = ProcessLauncher()
         self._unpacker = Unpacker()
-        self._spares: dict[bytes, Spares] = {}  # by program, the one used last at the end
+        self._spares: dict[bytes, Spares] = {}  # by program, the most recently used last
         self._closing: set[asyncio.Task[None]] = set()
 
     def start(self, launch: Launch, on_exit: OnExit) -> RunningProcess:
-        wanted = forkable(launch, self._unpacker)
-        if wanted is not None:
-            spares = self._spares_of(wanted.program)
-            forked = spares.start(wanted.message, wanted.descriptors, on_exit)
+        task = forkable(launch, self._unpacker)
+        if task is not None:
+            spares = self._spares_of(task.program)
+            forked = spares.start(task.message, task.descriptors, on_exit)
             if forked is not None:
                 return forked
         return self._process.start(launch, on_exit)
@@ -102,7 +110,7 @@ class ZygoteLauncher:
 
     async def close(self) -> None:
         for spares in self._spares.values():
-            self._run(spares.close())
+            self._in_background(spares.close())
         self._spares.clear()
         await asyncio.gather(*self._closing)
 
@@ -111,12 +119,16 @@ class ZygoteLauncher:
         self._spares[program] = spares
         if len(self._spares) > MAX_ZYGOTES:
             oldest = next(iter(self._spares))
-            self._run(self._spares.pop(oldest).close())
+            self._in_background(self._spares.pop(oldest).close())
         return spares
 
     def _zygote(self) -> Launch:
-        """What starts a zygote: the command line of its children, with another program."""
+        """Start a zygote with the command line of its children: its source takes the place of the
+        program, and it gets the program by a descriptor."""
         source = Path(programs.__file__).with_name("zygote.py").read_bytes()
+        # without comments: the value stays in the memory that every child writes to (see
+        # zygote.ShownEnvironment), so each page of it is copied for each child
+        source = _COMMENT_LINE.sub(b"", source)
         packed = base64.b64encode(zlib.compress(source + b"\0")).decode()
         return Launch(
             task_id="zygote",
@@ -127,7 +139,7 @@ class ZygoteLauncher:
             stderr=2,
         )
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
