@@ -100,7 +100,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "engine.__main__": ("engine.main",),
     # the two that put both sides together: the service starts an engine, the command starts either
-    "dispatcher.main": (
+    "dispatcher.kept_engine": ("engine.discovery",),
+    "dispatcher.assembly": (
         "http",
         "marathon",
         "functions",
@@ -109,8 +110,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "dispatcher.gateway",
         "dispatcher.api",
         "dispatcher.front",
-        "engine.discovery",
+        "dispatcher.kept_engine",
     ),
+    "dispatcher.main": ("dispatcher.kept_engine", "dispatcher.assembly"),
     "cli": ("parts", "source", "dispatcher.main", "engine.main"),
     "__main__": ("cli",),
 }

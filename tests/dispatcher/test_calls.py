@@ -360,7 +360,7 @@ def test_a_client_that_leaves_takes_its_call_along(house):
         sock.sendall(f"GET /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         live.until(lambda: house.calls.pool.calls, "the call")
     assert left.wait(10)
-    assert house.run(house.in_hand.stop(5)) == 0
+    assert house.run(house.in_flight.stop(5)) == 0
 
 
 def test_a_client_that_leaves_in_its_body_takes_its_call_along(house):

@@ -143,7 +143,7 @@ def test_a_body_that_turns_out_malformed_ends_its_request(house, kind):
         got = wire.answer()
         assert (got.status, got.error) == (400, "bad_request")
     assert kind == "route" or left.wait(10)
-    assert house.run(house.in_hand.stop(5)) == 0
+    assert house.run(house.in_flight.stop(5)) == 0
 
 
 @pytest.mark.parametrize("kind", ["route", "call"])
@@ -192,7 +192,7 @@ def test_a_body_that_stalls_is_408(house, monkeypatch, kind):
         wire.ask(f"POST {paths(house)[kind]}", "Content-Length: 9", body="half")
         got = wire.answer()
         assert (got.status, got.error) == (408, "too_slow")
-    assert house.run(house.in_hand.stop(5)) == 0
+    assert house.run(house.in_flight.stop(5)) == 0
 
 
 def test_idle_connections_cost_no_task_each(house):
@@ -270,7 +270,7 @@ def test_the_answer_comes_before_the_rest_of_a_body_that_nobody_wants(house):
 def test_a_stop_closes_connections_after_their_answer(house, kind):
     with Wire(house.port) as wire:
         to = paths(house)[kind]
-        house.run(house.in_hand.stop(5))
+        house.run(house.in_flight.stop(5))
         wire.ask(f"GET {to}")
         assert wire.answer().headers["connection"] == "close"
         assert wire.rest() == b""

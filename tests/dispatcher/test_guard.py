@@ -1,6 +1,6 @@
 import pytest
 
-from fob.dispatcher.guard import Guard, loopback
+from fob.dispatcher.guard import Guard, is_loopback, is_unspecified
 from fob.errors import Forbidden, Unauthorized
 
 LOCAL = Guard("127.0.0.1", "")
@@ -89,6 +89,11 @@ def test_without_a_token_nobody_needs_one():
     LOCAL.check_token({})
 
 
-def test_loopback_is_what_others_cannot_reach():
-    assert all(map(loopback, ["127.0.0.1", "::1", "localhost", "127.8.8.8"]))
-    assert not any(map(loopback, ["0.0.0.0", "::", "10.0.0.1", "example"]))
+def test_only_this_machine_reaches_a_loopback_address():
+    assert all(map(is_loopback, ["127.0.0.1", "::1", "localhost", "127.8.8.8"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "::", "10.0.0.1", "example"]))
+
+
+def test_an_unspecified_address_is_every_address_of_the_machine():
+    assert all(map(is_unspecified, ["0.0.0.0", "::"]))
+    assert not any(map(is_unspecified, ["127.0.0.1", "::1", "localhost", ""]))

@@ -106,4 +106,4 @@ def test_a_stop_does_not_wait_for_followers(house):
     url = f"{house.url}/api/functions/{id_}/logs?follow&stream=stdout"
     with requests.get(url, stream=True, timeout=10) as answer:
         assert next(answer.iter_lines(chunk_size=1)) == b"one"
-        assert house.run(house.in_hand.stop(1)) == 0
+        assert house.run(house.in_flight.stop(1)) == 0

@@ -171,7 +171,7 @@ def test_a_client_that_goes_in_the_middle_of_an_answer_frees_its_function(house)
         wire.ask(f"GET /api/call/{house.function(talks)}")
         assert wire.socket.recv(100)
     assert freed.wait(10)
-    assert house.run(house.in_hand.stop(5)) == 0
+    assert house.run(house.in_flight.stop(5)) == 0
 
 
 class Counting:
@@ -207,7 +207,7 @@ def test_a_stop_lets_clients_take_what_is_answered(house, monkeypatch):
     monkeypatch.setattr(front, "TAKE_SECONDS", 10)
     with Wire(house.port, receive_bytes=65536) as wire:
         called = waiting(house, wire)
-        assert house.run(house.in_hand.stop(5)) == 0
+        assert house.run(house.in_flight.stop(5)) == 0
         closing = threading.Thread(target=house.run, args=(house.front.close(),))
         closing.start()
         take(wire, called)

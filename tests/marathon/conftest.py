@@ -6,7 +6,7 @@ import pytest
 from cluster import Cluster
 from dispatching import Dispatcher
 
-from fob.dispatcher import main
+from fob.dispatcher import assembly
 from fob.marathon import Marathon, client
 from fob.marathon.access import Access
 
@@ -63,5 +63,5 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between one try and the next, and of patience."""
     monkeypatch.setattr(client, "GET_PAUSES", (0.001, 0.001))
     monkeypatch.setattr(client, "CHANGE_PAUSES", (0.001, 0.001, 0.001, 0.001))
-    monkeypatch.setattr(main, "Marathon", functools.partial(Marathon, read_timeout=1.0))
-    monkeypatch.setattr(main, "SETTLE_EVERY", 0.05)
+    monkeypatch.setattr(assembly, "Marathon", functools.partial(Marathon, read_timeout=1.0))
+    monkeypatch.setattr(assembly, "SETTLE_EVERY", 0.05)

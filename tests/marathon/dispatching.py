@@ -11,7 +11,7 @@ from cluster import Cluster
 
 import live
 from fob import config
-from fob.dispatcher import main
+from fob.dispatcher import assembly
 
 SAMPLE = b'def call_me():\n    print("Hello serverless world!")\n'
 HELLO = {"result": None, "output": "Hello serverless world!\n"}
@@ -37,7 +37,7 @@ class Dispatcher:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._up.set()
         with self._sock:
-            await main.serve(self._settings, [self._sock], self._stopping)
+            await assembly.serve(self._settings, [self._sock], self._stopping)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)

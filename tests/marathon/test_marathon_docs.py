@@ -8,7 +8,7 @@ import pytest
 from dispatching import SAMPLE
 
 import live
-from fob.dispatcher import main
+from fob.dispatcher import assembly
 from fob.functions import app_definition, registration
 from fob.functions.app_definition import PlacementSettings
 from fob.functions.options import Options
@@ -37,7 +37,7 @@ ID = "0e38b688-86e3-4966-9060-cf01eef59426"
         f"nothing comes for {event_stream.SILENCE:g} s is taken for dead",
         f"from {event_stream.FIRST_PAUSE:g} s to {event_stream.LONGEST_PAUSE:g} s",
         f"after {app_cache.TRUSTED_SECONDS:g} s",
-        f"every {main.SETTLE_EVERY:g} s it looks",
+        f"every {assembly.SETTLE_EVERY:g} s it looks",
         f"more than {blocking_http.ANSWER_BYTES >> 20} MiB is refused",
     ],
 )

@@ -27,12 +27,12 @@ class Front:
     """Serves clients until `close`. One timer looks after the deadlines of all connections."""
 
     def __init__(
-        self, application: Application, calls: Routing, in_hand: InFlight, wires: Transports
+        self, application: Application, calls: Routing, in_flight: InFlight, transports: Transports
     ) -> None:
         self._application = application
         self._calls = calls
-        self._in_hand = in_hand
-        self._wires = wires
+        self._in_flight = in_flight
+        self._transports = transports
         self._clients: set[ClientConnection] = set()
         self._listeners: list[ListeningSocket] = []
         self._sweep: asyncio.TimerHandle | None = None
@@ -41,7 +41,7 @@ class Front:
     def listen(self, sockets: Iterable[socket.socket]) -> None:
         """Serve what connects to the bound `sockets`."""
         for sock in sockets:
-            self._listeners.append(ListeningSocket(self._wires, sock, self._client))
+            self._listeners.append(ListeningSocket(self._transports, sock, self._client))
 
     def stop(self) -> None:
         """Take no new connections."""
@@ -79,7 +79,7 @@ class Front:
             self._empty.set()
 
     def _exchange(self, client: ClientConnection, request: RequestHead) -> Exchange:
-        if self._in_hand.stopping.is_set():
+        if self._in_flight.stopping.is_set():
             client.last()
         if request.target.startswith(forwarding.PREFIX):
             return RoutedCall(self._calls, client, request)

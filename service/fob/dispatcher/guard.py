@@ -19,7 +19,7 @@ class Guard:
 
     def __init__(self, host: str, token: str) -> None:
         self._token = token.encode()
-        self._names = None if _everywhere(host) else _LOOPBACK | {host.lower()}
+        self._names = None if is_unspecified(host) else _LOOPBACK | {host.lower()}
 
     @property
     def wants_token(self) -> bool:
@@ -51,7 +51,7 @@ class Guard:
             )
 
 
-def _everywhere(host: str) -> bool:
+def is_unspecified(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -72,7 +72,7 @@ def _netloc(origin: str) -> str:
         return ""
 
 
-def loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether an address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -32,10 +32,10 @@ class Base(RequestHandler):
     body_limit = BODY_BYTES
     token_for: frozenset[str] = frozenset()
 
-    def initialize(self, functions: Functions, guard: Guard, in_hand: InFlight) -> None:
+    def initialize(self, functions: Functions, guard: Guard, in_flight: InFlight) -> None:
         self.functions = functions
         self.guard = guard
-        self.in_hand = in_hand
+        self.in_flight = in_flight
         self.received = timeline.now("received")
         self.gone = False
         self.new_id = ""
@@ -44,7 +44,7 @@ class Base(RequestHandler):
         self._size_bytes = 0
 
     def prepare(self) -> None:
-        self.in_hand.begin(self)
+        self.in_flight.begin(self)
         self.request.connection.set_max_body_size(DRAIN_BYTES)  # type: ignore[union-attr]
         try:
             self.admit()
@@ -107,10 +107,10 @@ class Base(RequestHandler):
     def on_connection_close(self) -> None:
         self.gone = True
         super().on_connection_close()
-        self.in_hand.end(self)
+        self.in_flight.end(self)
 
     def on_finish(self) -> None:
-        self.in_hand.end(self)
+        self.in_flight.end(self)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         problem = kwargs["exc_info"][1] if "exc_info" in kwargs else None

@@ -170,7 +170,7 @@ class LogsHandler(Base):
         self.write(text)
         if wanted.follow and self.request.method != "HEAD":
             # it may go on for ever, so a stop does not wait for it
-            self.in_hand.end(self)
+            self.in_flight.end(self)
             await self._follow(reader)
 
     head = get
@@ -178,7 +178,7 @@ class LogsHandler(Base):
     async def _follow(self, reader: logs.LogReader) -> None:
         try:
             await self.flush()
-            while not (self.gone or self.in_hand.stopping.is_set()):
+            while not (self.gone or self.in_flight.stopping.is_set()):
                 if text := await reader.more():
                     self.write(text)
                     await self.flush()

@@ -15,9 +15,9 @@ from fob.functions.service import Functions
 _ID = "([^/]+)"
 
 
-def application(functions: Functions, guard: Guard, in_hand: InFlight, pool: Pool) -> Application:
+def application(functions: Functions, guard: Guard, in_flight: InFlight, pool: Pool) -> Application:
     """The Tornado application that serves the API, all of it but calls."""
-    common: dict[str, Any] = {"functions": functions, "guard": guard, "in_hand": in_hand}
+    common: dict[str, Any] = {"functions": functions, "guard": guard, "in_flight": in_flight}
     described = common | {"descriptions": Descriptions(functions, pool)}
     return Application(
         [

@@ -50,7 +50,7 @@ class RoutedCall:
 
     def begin(self, piece: bytes, ended: bool) -> None:
         calls = self._calls
-        calls.in_hand.begin(self)
+        calls.in_flight.begin(self)
         try:
             id_ = calls.admit(self._request)
             way = calls.at_once(id_)
@@ -210,7 +210,7 @@ class RoutedCall:
         if self._task:
             self._task.cancel()
         self._leave()
-        self._calls.in_hand.end(self)
+        self._calls.in_flight.end(self)
         if self._calls.lines.wanted:
             took_ms = (time.perf_counter() - self._began) * 1000
             self._calls.lines.info(

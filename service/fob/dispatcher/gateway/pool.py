@@ -19,11 +19,11 @@ Address = tuple[str, int]
 class Instance:
     """One instance of a function; `calls` is how many of them it has in hand."""
 
-    def __init__(self, wires: Transports, there: Address) -> None:
+    def __init__(self, transports: Transports, there: Address) -> None:
         host, port = there
         self.netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.calls = 0
-        self._wires = wires
+        self._transports = transports
         self._there = there
         # the one that was used last is the last
         self._kept: list[UpstreamConnection] = []
@@ -51,7 +51,7 @@ class Instance:
             self.calls -= 1
             raise
         connection = UpstreamConnection()
-        Transport(self._wires, sock, connection)
+        Transport(self._transports, sock, connection)
         return connection
 
     def give(self, connection: UpstreamConnection) -> None:
@@ -74,8 +74,8 @@ class Instance:
 class Pool:
     """All instances that have a call in hand or a connection."""
 
-    def __init__(self, wires: Transports) -> None:
-        self._wires = wires
+    def __init__(self, transports: Transports) -> None:
+        self._transports = transports
         self._instances: dict[Address, Instance] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -88,7 +88,7 @@ class Pool:
         """The instance that answers there."""
         instance = self._instances.get(there)
         if not instance:
-            instance = self._instances[there] = Instance(self._wires, there)
+            instance = self._instances[there] = Instance(self._transports, there)
             if not self._sweep:
                 self._look_again()
         return instance

@@ -31,13 +31,13 @@ class Routing:
     """Finds the way for each call: to the instance with the fewest in hand."""
 
     def __init__(
-        self, functions: Functions, guard: Guard, in_hand: InFlight, wires: Transports
+        self, functions: Functions, guard: Guard, in_flight: InFlight, transports: Transports
     ) -> None:
         self.guard = guard
-        self.in_hand = in_hand
-        self.pool = Pool(wires)
+        self.in_flight = in_flight
+        self.pool = Pool(transports)
         self.lines = AccessLog()
-        self.expect = wires.expect
+        self.expect = transports.expect
         self.admit = lru_cache(RECENT)(self._admit)
         self._functions = functions
 
