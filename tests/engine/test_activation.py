@@ -301,7 +301,7 @@ def test_at_rest_it_takes_nothing_and_without_room_a_caller_waits(
     first.start()
     live.until(busy.awake)
     second.start()
-    live.until(lambda: "and waits: wants 64 MiB" in dispatcher.engine_log)
+    live.until(lambda: "and waits: needs 64 MiB" in dispatcher.engine_log)
     assert not other.awake()
     go.touch()
     for thread in (first, second):

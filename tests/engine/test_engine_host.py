@@ -105,5 +105,5 @@ def test_a_port_of_ones_own_wins_over_the_one_it_had(start_engine: Start, taken:
 
 def test_a_port_that_is_taken_is_named(home: Path, taken: int) -> None:
     said = refused(home, FOB_ENGINE_HOST=OTHER, FOB_ENGINE_PORT=str(taken))
-    assert f"port {taken} is taken" in said
+    assert f"port {taken} is already in use" in said
     assert "set FOB_ENGINE_PORT" in said

@@ -163,7 +163,7 @@ def test_an_installation_has_a_time_limit(start: Callable[..., live.Engine]) -> 
 def test_an_installation_has_a_size_limit(start: Callable[..., live.Engine]) -> None:
     engine = start(FOB_BUILD_MIB="2")
     run(engine, "/a", "grows")
-    assert "it takes 2.9 MiB of disk, and 2 is the most" in failure_of(engine)["message"]
+    assert "it takes 2.9 MiB of disk; the limit is 2:" in failure_of(engine)["message"]
     assert folders(engine) == []
 
 

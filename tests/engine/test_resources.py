@@ -22,7 +22,7 @@ def test_what_does_not_fit_is_refused_with_its_reason_and_the_numbers() -> None:
     with pytest.raises(NoRoom) as caught:
         resources.take("two", app(cpus=0.3, mem=10))
     assert caught.value.reason == "InsufficientCpus"
-    assert "wants 0.3 cpus; 0.2 of 1 cpus are free" in caught.value.message
+    assert "needs 0.3 cpus; 0.2 of 1 cpus are free" in caught.value.message
     with pytest.raises(NoRoom) as caught:
         resources.take("two", app(cpus=0.1, mem=91))
     assert caught.value.reason == "InsufficientMemory"

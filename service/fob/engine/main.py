@@ -152,7 +152,7 @@ class _Engine:
         self._listener = listener
 
     async def start(self) -> None:
-        self._commands.stop_orphans()
+        self._commands.kill_orphans()
         self._fetching.clear_leftovers()
         self._environments.clear_leftovers()
         await self._supervisor.recover()

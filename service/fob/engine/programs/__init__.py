@@ -1,2 +1,1 @@
-"""Programs that the engine starts from their files, as processes of their own: they know nothing
-of fob."""
+"""Programs that the engine runs as separate processes. They import nothing of fob."""

@@ -1,10 +1,29 @@
-"""The sockets of tasks that rest: whoever knocks at one wakes its task.
+"""The sockets of idle tasks: a connection to one, or data on one, starts its task again.
 
-A task with `FOB_ACTIVATION=on-demand` shares its listening socket with the engine, so that the
-socket outlives every process of the task. When the task goes to rest it hands the engine its open
-connections too, over the engine's socket `rest`; a connection that comes, or is used again, finds
-either the process or the engine, and nobody is refused in between.
+A task with `FOB_ACTIVATION=on-demand` has a process only while it is called. Its activation socket
+is its listening socket, and the connections that clients left open when it went idle. No connection
+is refused or closed on the way from the process to the engine and back.
 """
+
+# Which process has which socket when:
+#
+# - The engine binds the listening socket and never closes it while the task exists; processes of
+#   the task inherit it. So it is open all the time, and the kernel completes connections to it (up
+#   to its backlog) whether anybody accepts them or not.
+# - To go idle, the process stops reading and sends one datagram to the engine's socket IDLE_SOCKET:
+#   its task's id, and with SCM_RIGHTS a socket for the reply, its listening socket, and its open
+#   connections. A descriptor in a queued datagram counts as open, so a process that dies after
+#   sending, or an engine that is busy, closes no connection.
+# - The reply IDLE_REPLY means that the engine has them, and the process exits. If the reply socket
+#   is closed without it, the task may not go idle now: the process still has its own copies, and
+#   goes on serving.
+# - When the process has exited, the engine watches all of them with epoll, level-triggered: what
+#   has arrived in between, in the backlog or in a receive buffer, is reported at once.
+# - The first event starts a process, which inherits them all. The engine stops watching, and closes
+#   its copies of the connections: if it kept one, the client would not see the process close it.
+#
+# An engine that was restarted no longer has the listening socket of a task that kept running. It
+# takes the one in the datagram, when that task goes idle.
 
 import asyncio
 import contextlib
@@ -19,69 +38,71 @@ from fob.contract import IDLE_FD, IDLE_REPLY, IDLE_SOCKET, KEPT_FD, LISTEN_FD
 
 log = logging.getLogger(__name__)
 
-ID_BYTES = 4096  # of a task's id, at most
-DESCRIPTORS = 253  # that Linux passes in one message
-KNOCKS = 64  # answered before the loop looks after others again
+MAX_ID_BYTES = 4096  # of a task's id
+MAX_DESCRIPTORS = 253  # in one message, on Linux (SCM_MAX_FD)
+MAX_EVENTS = 64  # handled before the loop handles others again
 
-OnReturn = Callable[[str, "ActivationSocket"], bool]
+OnIdle = Callable[[str, "ActivationSocket"], bool]
 
 
 class ActivationSocket:
-    """Where a task is called: its listening socket, and the connections that were open and idle
-    when it went to rest."""
+    """Where clients reach a task: its listening socket, and the connections that were open and
+    without a request when it went idle."""
 
-    __slots__ = ("_doors", "_kept", "_listener", "_on_connection")
+    __slots__ = ("_connections", "_listener", "_on_connection", "_sockets")
 
     def __init__(
         self,
-        doors: "ActivationSockets",
+        sockets: "ActivationSockets",
         listener: socket.socket,
-        kept: list[socket.socket] | None = None,
+        connections: list[socket.socket] | None = None,
     ) -> None:
-        self._doors = doors
+        self._sockets = sockets
         self._listener = listener
-        self._kept = kept
+        self._connections = connections
         self._on_connection: Callable[[], None] | None = None
 
     def pass_fds(self, on_demand: bool) -> dict[str, int]:
-        """The descriptors for the process that is to answer here, by their variables."""
+        """The descriptors for a process that is to serve here, by their variables."""
         named = {LISTEN_FD: self._listener.fileno()}
         if on_demand:
-            named[IDLE_FD] = self._doors.folder_fd
-        for number, connection in enumerate(self._kept or ()):
+            named[IDLE_FD] = self._sockets.folder_fd
+        for number, connection in enumerate(self._connections or ()):
             named[f"{KEPT_FD}{number}"] = connection.fileno()
         return named
 
     def watch(self, on_connection: Callable[[], None]) -> None:
-        """Have `on_connection` called once, when somebody connects or goes on talking."""
+        """Call `on_connection` once, when a client connects or sends on an open connection."""
         self._on_connection = on_connection
-        for sock in (self._listener, *(self._kept or ())):
-            self._doors.watch(sock, self)
+        for sock in (self._listener, *(self._connections or ())):
+            self._sockets.watch(sock, self)
 
-    def knocked(self, fd: int) -> None:
-        """There is something to read at `fd`, one of ours."""
-        kept = next((sock for sock in self._kept or () if sock.fileno() == fd), None)
-        if self._kept and kept is not None and _is_over(kept):
-            self._doors.unwatch(kept)
-            self._kept.remove(kept)
-            kept.close()
+    def handle_event(self, fd: int) -> None:
+        """Handle that the descriptor `fd`, one of these sockets, is readable."""
+        connections = self._connections or ()
+        connection = next((sock for sock in connections if sock.fileno() == fd), None)
+        if self._connections and connection is not None and _is_closed_by_peer(connection):
+            self._sockets.unwatch(connection)
+            self._connections.remove(connection)
+            connection.close()
         elif on_connection := self._on_connection:
+            # unwatched first: a socket stays readable until the new process has read from it
             self._unwatch()
             on_connection()
 
     def close_connections(self) -> None:
-        """A process has the connections now; the engine's copies would keep them open."""
-        for sock in self._kept or ():
+        """Close the engine's copies of the connections, now that a process has them."""
+        for sock in self._connections or ():
             sock.close()
-        self._kept = None
+        self._connections = None
 
     def take_connections(self, other: "ActivationSocket") -> None:
-        """Take over the connections of `other`, which is the same door come back."""
-        self._kept, other._kept = other._kept, None
+        """Take the connections of `other`, which is the same socket as it came from a process."""
+        self._connections, other._connections = other._connections, None
         other.close()
 
     def detach(self) -> socket.socket:
-        """The listening socket, with all who wait there; it is the caller's from now."""
+        """Return the listening socket, with its queue of connections; the caller owns it now."""
         self._unwatch()
         self.close_connections()
         return self._listener
@@ -92,86 +113,89 @@ class ActivationSocket:
     def _unwatch(self) -> None:
         if self._on_connection:
             self._on_connection = None
-            for sock in (self._listener, *(self._kept or ())):
-                self._doors.unwatch(sock)
+            for sock in (self._listener, *(self._connections or ())):
+                self._sockets.unwatch(sock)
 
 
 class ActivationSockets:
-    """All doors of this engine, watched in one epoll, which costs less than the loop's handles; and
-    the socket over which they come back."""
+    """All activation sockets of an engine, and the socket to which tasks that go idle send theirs.
+
+    One epoll object watches them all, and the loop watches its descriptor. There can be 10,000 of
+    them, and this takes less memory for each than the loop's own handles do.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         self._epoll = select.epoll()
         self._watched: dict[int, ActivationSocket] = {}
-        self._returns = self._bound()
+        self._idle_socket = self._bind()
 
-    def open(self, on_return: OnReturn) -> None:
-        """Answer from now on. `on_return(task_id, door)` says whether the task may rest; if it may
-        not, the door is closed and the task goes on."""
-        self._on_return = on_return
+    def open(self, on_idle: OnIdle) -> None:
+        """Start to handle events. `on_idle(task_id, activation_socket)` returns whether the task
+        may go idle; if not, the task goes on, and the socket is closed here."""
+        self._on_idle = on_idle
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._epoll.fileno(), self._knocked)
-        loop.add_reader(self._returns, self._returned)
+        loop.add_reader(self._epoll.fileno(), self._handle_events)
+        loop.add_reader(self._idle_socket, self._receive)
 
     def close(self) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._epoll.fileno())
-        loop.remove_reader(self._returns)
+        loop.remove_reader(self._idle_socket)
         self._epoll.close()
-        self._returns.close()
+        self._idle_socket.close()
         os.close(self.folder_fd)
 
-    def watch(self, sock: socket.socket, door: ActivationSocket) -> None:
-        self._watched[sock.fileno()] = door
+    def watch(self, sock: socket.socket, owner: ActivationSocket) -> None:
+        self._watched[sock.fileno()] = owner
         self._epoll.register(sock, select.EPOLLIN)
 
     def unwatch(self, sock: socket.socket) -> None:
         del self._watched[sock.fileno()]
         self._epoll.unregister(sock)
 
-    def _bound(self) -> socket.socket:
-        # by way of the descriptor, for a path of its own may be longer than a socket's can be
+    def _bind(self) -> socket.socket:
+        # by the descriptor of the folder: an address has at most 108 bytes, a path may have more
         path = f"/proc/self/fd/{self.folder_fd}/{IDLE_SOCKET}"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        returns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        returns.bind(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.bind(path)
         os.chmod(path, 0o600)
-        returns.setblocking(False)
-        return returns
+        sock.setblocking(False)
+        return sock
 
-    def _knocked(self) -> None:
-        for fd, _ in self._epoll.poll(0, KNOCKS):
-            if door := self._watched.get(fd):
-                door.knocked(fd)
+    def _handle_events(self) -> None:
+        for fd, _ in self._epoll.poll(0, MAX_EVENTS):
+            # one event may have unwatched, and closed, the sockets of later ones
+            if owner := self._watched.get(fd):
+                owner.handle_event(fd)
 
-    def _returned(self) -> None:
-        """Take a door that a task hands back: the message is its id, the descriptors a socket for
-        the answer, the listening socket, and the connections."""
+    def _receive(self) -> None:
+        """Receive the datagram of a task that goes idle: its id, and as descriptors a socket for
+        the reply, the listening socket, and the connections."""
         try:
-            told, fds, flags, _ = socket.recv_fds(
-                self._returns, ID_BYTES, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            task_id, fds, flags, _ = socket.recv_fds(
+                self._idle_socket, MAX_ID_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
             )
         except OSError as error:
-            log.warning("A task that would rest cannot be heard: %s", error)
+            log.warning("Cannot receive the sockets of a task that goes idle: %s", error)
             return
-        if len(fds) < 2 or flags & socket.MSG_CTRUNC:  # no descriptors are left here
+        if len(fds) < 2 or flags & socket.MSG_CTRUNC:  # the engine is out of descriptors
             for fd in fds:
                 os.close(fd)
             return
-        answer, listener, *kept = (socket.socket(fileno=fd) for fd in fds)
-        door = ActivationSocket(self, listener, kept)
-        with answer:
-            if self._on_return(told.decode("utf-8", "replace"), door):
-                with contextlib.suppress(OSError):  # it ended in this moment, which is as good
-                    answer.send(IDLE_REPLY)
+        reply, listener, *connections = (socket.socket(fileno=fd) for fd in fds)
+        received = ActivationSocket(self, listener, connections)
+        with reply:
+            if self._on_idle(task_id.decode("utf-8", "replace"), received):
+                with contextlib.suppress(OSError):  # the process has just exited, as it was to
+                    reply.send(IDLE_REPLY)
             else:
-                door.close()
+                received.close()
 
 
-def _is_over(sock: socket.socket) -> bool:
-    """True when the client has closed the connection."""
+def _is_closed_by_peer(sock: socket.socket) -> bool:
     try:
         return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:

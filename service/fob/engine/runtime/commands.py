@@ -1,4 +1,4 @@
-"""Runs commands for the engine: within a folder, their output heard, and nothing of them left."""
+"""Run commands for the engine and read their output; a command leaves no process behind."""
 
 import asyncio
 import os
@@ -11,36 +11,40 @@ from fob.engine.runtime.launcher import Exit, Launch, LaunchFailed
 from fob.engine.runtime.process_launcher import ProcessLauncher, leaders_with
 
 CHUNK_BYTES = 2**16
-MARK = "FOB_COMMAND_OF"  # in a command's environment: the folder of the engine that runs it
+OWNER = "FOB_COMMAND_OF"  # in a command's environment: the state folder of the engine
 
 OnOutput = Callable[[bytes], None]
 
 
 class CommandFailed(Exception):
-    """How it ended, if not well."""
+    """How the command ended, if not with status 0."""
 
 
 class Commands:
-    """Runs commands for the engine whose state is in `folder`."""
+    """Runs commands for the engine that has its state in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._mark = {MARK: str(folder)}
+        self._owner = {OWNER: str(folder)}
 
     async def run(
-        self, command: Sequence[str], variables: dict[str, str], folder: Path, say: OnOutput
+        self, command: Sequence[str], variables: dict[str, str], folder: Path, on_output: OnOutput
     ) -> None:
-        """Run it to its end, or until this is cancelled. Raises `CommandFailed`."""
+        """Run `command` in `folder` to its end, or until this is cancelled.
+
+        Raises `CommandFailed`.
+        """
+        environment = variables | self._owner
         try:
-            async with running(list(command), variables | self._mark, folder, say) as ended:
+            async with running(list(command), environment, folder, on_output) as ended:
                 await asyncio.wait({ended})
         except LaunchFailed as error:
             raise CommandFailed(str(error)) from error
         if ended.result().code != 0:
             raise CommandFailed(str(ended.result()))
 
-    def stop_orphans(self) -> None:
-        """Kill what an earlier engine was running when it was killed itself."""
-        for name, value in self._mark.items():
+    def kill_orphans(self) -> None:
+        """Kill the commands of an earlier engine that was killed itself."""
+        for name, value in self._owner.items():
             for pid in leaders_with(name, value):
                 with suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
@@ -48,13 +52,15 @@ class Commands:
 
 @asynccontextmanager
 async def running(
-    command: list[str], variables: dict[str, str], folder: Path, say: OnOutput
+    command: list[str], variables: dict[str, str], folder: Path, on_output: OnOutput
 ) -> AsyncIterator["asyncio.Future[Exit]"]:
-    """Run the command; how it ends is the future. It and its group have ended when the context
-    does. What it prints goes to `say`. Raises `LaunchFailed`.
+    """Run a command within the context; the future is its exit.
+
+    At the end of the context the command and its process group are killed and have ended.
+    `on_output` gets what they print. Raises `LaunchFailed`.
     """
     ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-    with _output(say) as fd:
+    with _pipe_to(on_output) as fd:
         launch = Launch("", command, variables, folder, stdout=fd, stderr=fd)
         process = ProcessLauncher().start(launch, ended.set_result)
         try:
@@ -65,26 +71,26 @@ async def running(
 
 
 @contextmanager
-def _output(say: OnOutput) -> Iterator[int]:
-    """A descriptor; what is written to it goes to `say`."""
+def _pipe_to(on_output: OnOutput) -> Iterator[int]:
+    """A descriptor; `on_output` gets what is written to it."""
     loop = asyncio.get_running_loop()
-    ours, theirs = os.pipe()
-    os.set_blocking(ours, False)
-    loop.add_reader(ours, _pass_on, ours, say)
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    loop.add_reader(reader, _read_chunk, reader, on_output)
     try:
-        yield theirs
+        yield writer
     finally:
-        while _pass_on(ours, say):
+        while _read_chunk(reader, on_output):
             pass
-        loop.remove_reader(ours)
-        os.close(ours)
-        os.close(theirs)
+        loop.remove_reader(reader)
+        os.close(reader)
+        os.close(writer)
 
 
-def _pass_on(fd: int, say: OnOutput) -> bool:
-    """Take one chunk; False when there is none now."""
+def _read_chunk(fd: int, on_output: OnOutput) -> bool:
+    """Read one chunk; return False when there is none now."""
     try:
-        say(os.read(fd, CHUNK_BYTES))
+        on_output(os.read(fd, CHUNK_BYTES))
     except BlockingIOError:
         return False
     return True

@@ -1,11 +1,16 @@
-"""Installed sets of packages: each distinct set is built once, kept read-only, and shared.
+"""Environments: installed packages. Each distinct set is built once, is read-only, and is shared.
 
-    <root>/<key>/               packages, for sys.path; complete from the moment it is there
-    <root>/<key>.building-xxx/  on its way there
-    <root>/<key>.removing-xxx/  on its way out
+    <root>/<key>/               packages, for sys.path; complete if it exists
+    <root>/<key>.building-xxx/  being built
+    <root>/<key>.removing-xxx/  being removed
 
-The key is the SHA-256 of the requirements and of the Python they were installed for.
+The key is the SHA-256 of the requirements and of the Python that they are installed for.
 """
+
+# A folder gets its final name by rename(2) when it is complete and read-only, and loses that name
+# before its content is removed. Renaming is atomic, so no task ever finds a part of an environment,
+# and a crash leaves only folders whose names say that they can be removed. One engine at a time has
+# the state folder (a lock), so builds need no lock of their own between processes.
 
 import asyncio
 import functools
@@ -36,8 +41,8 @@ from fob.engine.runtime.installer import Installer, InstallFailed
 log = logging.getLogger(__name__)
 
 BUILDS_AT_ONCE = 2
-MAX_UNUSED = 8  # of those that no app wants, the ones used last
-TAIL_BYTES = 4096  # of an installation's output, for those who come to it late
+MAX_UNUSED = 8  # environments kept without an app that needs them, the most recently used
+TAIL_BYTES = 4096  # of an installer's output, for tasks that start to wait for it later
 
 T = TypeVar("T")
 
@@ -45,13 +50,13 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class EnvironmentFailed(Exception):
-    """Why there is no such environment, in a sentence."""
+    """Why an environment could not be built, in a sentence."""
 
 
 @dataclass(frozen=True)
 class PackageSet:
-    """What an app needs installed: `requirements` as PEP 508 has them, for a Python that
-    `requires_python` (PEP 440; empty: any) allows."""
+    """The packages that an app needs: `requirements` (PEP 508), and the range of Python versions
+    that it supports (`requires_python`, PEP 440; empty: any)."""
 
     requirements: tuple[str, ...]
     requires_python: str
@@ -63,7 +68,8 @@ class PackageSet:
 
 
 def package_set_of(definition: Definition) -> PackageSet | None:
-    """The needs of an app, from its env FOB_REQUIREMENTS (one a line) and FOB_REQUIRES_PYTHON."""
+    """The packages of an app, from FOB_REQUIREMENTS (one per line) and FOB_REQUIRES_PYTHON in its
+    env; None when it needs none, or sets FOB_SITE_PACKAGES itself."""
     env: dict[str, str | ChunkedText] = definition.get("env", {})
     if contract.REQUIREMENTS not in env or contract.SITE_PACKAGES in env:
         return None
@@ -74,23 +80,24 @@ def package_set_of(definition: Definition) -> PackageSet | None:
 
 @dataclass
 class _Build:
-    """An installation at work: who hears of it, and the end of what it said."""
+    """A build in progress: the listeners to its output, and the end of that."""
 
     listeners: list[OnOutput] = field(default_factory=list)
     tail: bytes = b""
 
-    def say(self, data: bytes) -> None:
+    def on_output(self, data: bytes) -> None:
         self.tail = (self.tail + data)[-TAIL_BYTES:]
         for listener in self.listeners:
             listener(data)
 
-    def last_words(self) -> str:
-        """The last line of the output that says something, after a colon."""
+    def last_line(self) -> str:
+        """The last line of the output that is not empty, after a colon."""
         lines = self.tail.decode("utf-8", "replace").split("\n")
         return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
 
     @contextmanager
-    def heard_by(self, listener: OnOutput) -> Iterator[None]:
+    def listener(self, listener: OnOutput) -> Iterator[None]:
+        """Pass the output to `listener` within the context, first what it has missed."""
         if self.tail:
             listener(self.tail)
         self.listeners.append(listener)
@@ -101,105 +108,109 @@ class _Build:
 
 
 class Environments:
-    """All environments below the folder `root`, which is the engine's alone."""
+    """All environments, in the folder `root`, which no other process uses."""
 
     def __init__(self, root: Path, installer_: Installer) -> None:
         self._root = root
         self._installer = installer_
-        self._room = asyncio.Semaphore(BUILDS_AT_ONCE)
+        self._build_slots = asyncio.Semaphore(BUILDS_AT_ONCE)
         self._builds: dict[str, tuple[_Build, asyncio.Task[Path]]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         root.mkdir(exist_ok=True)
 
-    def find(self, needs: PackageSet) -> Path | None:
-        """The environment, noted as used now; None when it has to be built."""
-        folder = self._root / needs.key
-        if not _python_is_in(needs.requires_python):
+    def find(self, packages: PackageSet) -> Path | None:
+        """Return the environment and mark it as used; None when it has to be built."""
+        folder = self._root / packages.key
+        if not _supports_this_python(packages.requires_python):
             return None
         try:
-            os.utime(folder)
+            os.utime(folder)  # collect() removes the least recently used
         except FileNotFoundError:
             return None
         return folder
 
-    async def build(self, needs: PackageSet, say: OnOutput) -> Path:
-        """The environment, once it is there; built once for all who ask meanwhile, and given up
-        when the last of them is cancelled. What the installer prints goes to `say`.
+    async def build(self, packages: PackageSet, on_output: OnOutput) -> Path:
+        """Build the environment and return it; `on_output` gets the installer's output.
 
-        Raises `EnvironmentFailed`; a later call tries again.
+        Concurrent calls for the same packages share one build, which is cancelled when the last of
+        them is. Raises `EnvironmentFailed`; a later call tries again.
         """
-        _check_python(needs.requires_python)
-        build, task = self._builds.get(needs.key) or self._begin(needs)
-        with build.heard_by(say):
+        _check_python(packages.requires_python)
+        build, task = self._builds.get(packages.key) or self._start_build(packages)
+        with build.listener(on_output):
             try:
+                # shielded: cancelling one of the callers must not cancel the build for the others
                 return await asyncio.shield(task)
             except asyncio.CancelledError:
-                if build.listeners == [say]:
-                    self._builds.pop(needs.key, None)
+                if build.listeners == [on_output]:
+                    self._builds.pop(packages.key, None)
                     task.cancel()
                 raise
 
     def collect(self, in_use: Iterable[Definition]) -> None:
-        """Remove what no app of `in_use` needs, except for the few that were used last."""
-        kept = {needs.key for definition in in_use if (needs := package_set_of(definition))}
+        """Remove environments that none of the apps `in_use` needs, except the `MAX_UNUSED` most
+        recently used."""
+        kept = {packages.key for definition in in_use if (packages := package_set_of(definition))}
         unused = [path for path in self._complete() if path.name not in kept]
         unused.sort(key=lambda path: path.stat().st_mtime)
         for path in unused[:-MAX_UNUSED]:
-            log.info("environment %s is removed: nothing needs it", path.name)
-            doomed = path.with_name(f"{path.name}.removing-{time.monotonic_ns()}")
-            path.rename(doomed)  # at once, so that nobody finds it half there
-            self._run(asyncio.to_thread(_remove, doomed))
+            log.info("Removing environment %s: no app needs it", path.name)
+            removing = path.with_name(f"{path.name}.removing-{time.monotonic_ns()}")
+            path.rename(removing)
+            self._in_background(asyncio.to_thread(_remove, removing))
 
     def _complete(self) -> Iterator[Path]:
         return (path for path in self._root.iterdir() if _KEY.fullmatch(path.name))
 
     def clear_leftovers(self) -> None:
-        """Remove what an engine that died was building or removing; for the start."""
+        """Remove what an earlier engine was building or removing when it died."""
         for path in self._root.iterdir():
             if not _KEY.fullmatch(path.name):
-                installer.stop_orphan(path)
-                self._run(asyncio.to_thread(_remove, path))
+                installer.kill_orphan(path)
+                self._in_background(asyncio.to_thread(_remove, path))
 
     async def close(self) -> None:
-        """Give up what is being built, and finish what is being removed."""
+        """Cancel all builds, and wait for what is being removed."""
         for _, task in self._builds.values():
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
 
-    def _begin(self, needs: PackageSet) -> tuple[_Build, asyncio.Task[Path]]:
+    def _start_build(self, packages: PackageSet) -> tuple[_Build, asyncio.Task[Path]]:
         build = _Build()
-        task = self._run(self._make(needs, build))
-        self._builds[needs.key] = build, task
-        task.add_done_callback(lambda _: self._ended(needs.key, task))
+        task = self._in_background(self._make(packages, build))
+        self._builds[packages.key] = build, task
+        task.add_done_callback(lambda _: self._forget_build(packages.key, task))
         return build, task
 
-    def _ended(self, key: str, task: asyncio.Task[Path]) -> None:
+    def _forget_build(self, key: str, task: asyncio.Task[Path]) -> None:
+        # a build that was cancelled may have a successor by now
         if key in self._builds and self._builds[key][1] is task:
             del self._builds[key]
 
-    async def _make(self, needs: PackageSet, build: _Build) -> Path:
-        async with self._room:
-            log.info("environment %s is built: %s", needs.key, ", ".join(needs.requirements))
+    async def _make(self, packages: PackageSet, build: _Build) -> Path:
+        async with self._build_slots:
+            key, requirements = packages.key, packages.requirements
+            log.info("Building environment %s: %s", key, ", ".join(requirements))
             building: Path | None = None
             try:
-                building = Path(tempfile.mkdtemp(prefix=f"{needs.key}.building-", dir=self._root))
-                if needs.requirements:
-                    await self._installer.install(needs.requirements, building, build.say)
-                return await self._finish(building, self._root / needs.key)
+                building = Path(tempfile.mkdtemp(prefix=f"{key}.building-", dir=self._root))
+                if requirements:
+                    await self._installer.install(requirements, building, build.on_output)
+                return await self._complete_build(building, self._root / key)
             except (InstallFailed, OSError) as error:
-                message = f"Its dependencies cannot be installed: {error}{build.last_words()}"
+                message = f"Its dependencies cannot be installed: {error}{build.last_line()}"
                 raise EnvironmentFailed(message) from error
             finally:
                 if building is not None:
                     await asyncio.to_thread(_remove, building)
 
-    async def _finish(self, building: Path, folder: Path) -> Path:
+    async def _complete_build(self, building: Path, folder: Path) -> Path:
         await asyncio.to_thread(_make_read_only, building)
-        os.rename(building, folder)  # not in the thread, which goes on when this is cancelled
-        log.info("environment %s is ready", folder.name)
+        os.rename(building, folder)  # not in the thread, which continues when this is cancelled
+        log.info("Environment %s is ready", folder.name)
         return folder
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def _in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -207,16 +218,16 @@ class Environments:
 
 
 def _check_python(requires: str) -> None:
-    if not _python_is_in(requires):
+    if not _supports_this_python(requires):
         version = platform.python_version()
         raise EnvironmentFailed(f"It requires Python {requires}, and this engine has {version}")
 
 
 @functools.lru_cache(maxsize=256)
-def _python_is_in(requires: str) -> bool:
+def _supports_this_python(requires: str) -> bool:
     if not requires:
         return True
-    # imported by the first app that says which Python it needs: others are not to pay for it
+    # imported for the first app that requires a Python, so that no start pays for it
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
@@ -239,7 +250,7 @@ def _without_write(path: str | Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, also a read-only one."""
+    """Remove a folder, even if it is read-only."""
     for path, _, _ in os.walk(folder):
         with suppress(OSError):
             os.chmod(path, 0o700)

@@ -1,4 +1,4 @@
-"""Files that an app wants in its tasks' sandboxes before they start."""
+"""Fetch the files that an app names (`fetch`) into the sandboxes of its tasks before they start."""
 
 import asyncio
 import json
@@ -14,24 +14,24 @@ from fob.engine.runtime.commands import CommandFailed, Commands, OnOutput
 Json = dict[str, Any]
 
 PROGRAM = Path(fetcher.__file__)
-CACHE_BYTES = 2 * 2**30  # as Mesos has it
+MAX_CACHE_BYTES = 2 * 2**30  # as in Mesos
 
 
 class FetchFailed(Exception):
-    """Why something that the task wants is not there, in a sentence."""
+    """Why a file could not be fetched, in a sentence."""
 
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What all that a task wants may take: `seconds`, and bytes on the disk, unpacked."""
+    """Limits for all files of a task together: `seconds`, and bytes on disk, unpacked."""
 
     seconds: float
     size_bytes: int
 
 
 class Fetching:
-    """Fetches by a process of its own, which gets the `variables`; what apps want to be cached is
-    kept in the folder `cache`, which is the engine's alone."""
+    """Fetches in a separate process, which gets the `variables`. Files that an app wants cached
+    are kept in the folder `cache`, which no other engine uses."""
 
     def __init__(
         self, cache: Path, commands: Commands, variables: dict[str, str], limits: FetchLimits
@@ -42,42 +42,42 @@ class Fetching:
         self._limits = limits
 
     def clear_leftovers(self) -> None:
-        """Remove what an engine that died was fetching; for the start."""
+        """Remove what an earlier engine was fetching when it died."""
         self._cache.mkdir(exist_ok=True)
         for path in self._cache.glob("*.part"):
             path.unlink(missing_ok=True)
 
-    async def provide(self, definition: Json, sandbox: Path, say: OnOutput) -> None:
-        """Fetch all that the app wants into `sandbox`, telling `say` how far it is.
+    async def provide(self, definition: Json, sandbox: Path, on_output: OnOutput) -> None:
+        """Fetch the app's files into `sandbox`; `on_output` gets lines of progress.
 
-        Raises `FetchFailed`; nothing is at work any more when this ends.
+        Raises `FetchFailed`. When this returns, raises or is cancelled, the fetcher has ended.
         """
-        heard = bytearray()
+        output = bytearray()
 
-        def hear(data: bytes) -> None:
-            heard.extend(data)
-            say(data)
+        def collect(data: bytes) -> None:
+            output.extend(data)
+            on_output(data)
 
         try:
             async with asyncio.timeout(self._limits.seconds):
-                await self._run(definition, sandbox, hear)
+                await self._run(definition, sandbox, collect)
         except TimeoutError as error:
             seconds = self._limits.seconds
             raise FetchFailed(
                 f"Failed to fetch its files within {seconds:g} seconds (FOB_FETCH_SECONDS)"
             ) from error
         except CommandFailed as error:
-            said = heard.decode("utf-8", "replace").strip().split("\n")[-1]
-            raise FetchFailed(said or f"The fetcher {error}") from error
+            last_line = output.decode("utf-8", "replace").strip().split("\n")[-1]
+            raise FetchFailed(last_line or f"The fetcher {error}") from error
 
-    async def _run(self, definition: Json, sandbox: Path, say: OnOutput) -> None:
-        order = sandbox.parent / "fetch"
-        order.touch(0o600)  # a URI may hold a password
-        order.write_text(json.dumps(self._order(definition, sandbox)))
-        command = [sys.executable, "-I", "-S", str(PROGRAM), str(order)]
-        await self._commands.run(command, self._variables, sandbox, say)
+    async def _run(self, definition: Json, sandbox: Path, on_output: OnOutput) -> None:
+        request = sandbox.parent / "fetch"
+        request.touch(0o600)  # a URI may contain a password
+        request.write_text(json.dumps(self._request(definition, sandbox)))
+        command = [sys.executable, "-I", "-S", str(PROGRAM), str(request)]
+        await self._commands.run(command, self._variables, sandbox, on_output)
 
-    def _order(self, definition: Json, sandbox: Path) -> Json:
+    def _request(self, definition: Json, sandbox: Path) -> Json:
         return {
             "items": [
                 fetches.ITEM | item | {"name": fetches.name_of(item)}
@@ -85,6 +85,6 @@ class Fetching:
             ],
             "sandbox": str(sandbox),
             "cache": str(self._cache),
-            "cache_bytes": CACHE_BYTES,
+            "cache_bytes": MAX_CACHE_BYTES,
             "size_bytes": self._limits.size_bytes,
         }

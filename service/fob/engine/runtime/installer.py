@@ -1,4 +1,4 @@
-"""Runs uv, or else pip: requirements into a folder, within a time and a size."""
+"""Install requirements into a folder, with uv or else pip, within limits of time and size."""
 
 import asyncio
 import importlib.machinery
@@ -17,51 +17,54 @@ from fob.engine.runtime.commands import OnOutput, running
 from fob.engine.runtime.launcher import Exit, LaunchFailed
 from fob.engine.runtime.process_launcher import find_by_environment
 
-SIZE_CHECK_SECONDS = 1.0  # nothing tells that a folder has grown
-MARK = "FOB_BUILDING"  # in an installer's environment: the folder it fills
+SIZE_CHECK_SECONDS = 1.0  # by polling: the kernel has no event for the size of a folder
+TARGET = "FOB_BUILDING"  # in an installer's environment: the folder that it fills
 TEMPORARY = ".tmp"  # in that folder; the caller removes it
 
 
 class InstallFailed(Exception):
-    """Why it ended without success; what the installer printed has the rest."""
+    """Why the installation failed; the installer's output has the details."""
 
 
 @dataclass(frozen=True)
 class InstallLimits:
-    """What a build may take: `seconds`, and bytes on the disk, downloads included."""
+    """Limits of an installation: `seconds`, and bytes on disk, downloads included."""
 
     seconds: float
     size_bytes: int
 
 
 class Installer:
-    """Installs with the `variables` of the machine's own configuration for pip and uv."""
+    """Installs with the `variables` that configure pip and uv on this machine."""
 
     def __init__(self, variables: dict[str, str], limits: InstallLimits) -> None:
         self._variables = variables
         self._limits = limits
 
-    async def install(self, requirements: Sequence[str], target: Path, say: OnOutput) -> None:
-        """Fill the folder `target`, which is there and empty. What the installer prints goes to
-        `say`, as it comes. Raises `InstallFailed`; nothing runs any more when this ends."""
+    async def install(self, requirements: Sequence[str], target: Path, on_output: OnOutput) -> None:
+        """Install into the folder `target`, which exists and is empty.
+
+        `on_output` gets the installer's output as it is printed. Raises `InstallFailed`. When this
+        returns, raises or is cancelled, the installer has ended.
+        """
         temporary = target / TEMPORARY
         temporary.mkdir()
         command = [*self._command(target), "--", *requirements]
         variables = {"PIP_ROOT_USER_ACTION": "ignore"} | self._variables
         variables |= {
-            MARK: str(target),
+            TARGET: str(target),
             "TMPDIR": str(temporary),
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
         }
         try:
-            async with running(command, variables, temporary, say) as ended:
+            async with running(command, variables, temporary, on_output) as ended:
                 await self._watch(ended, target)
         except LaunchFailed as error:
             raise InstallFailed(str(error)) from error
-        how = ended.result()
-        if how.code != 0:
-            raise InstallFailed(f"{_name(command)} {how}")
+        exit_ = ended.result()
+        if exit_.code != 0:
+            raise InstallFailed(f"{_name(command)} {exit_}")
 
     def _command(self, target: Path) -> list[str]:
         path = self._variables.get("PATH")
@@ -69,13 +72,13 @@ class Installer:
             python = ["--python", task_environment.python()]
             options = ["--no-progress", "--link-mode", "copy", "--compile-bytecode"]
             return [uv, "pip", "install", *python, *options, "--target", str(target)]
-        # -P: what is in the current folder is no module of pip's
+        # -P: do not import modules from the current folder
         pip = [_python_with_pip(), "-P", "-m", "pip", "install", "--no-input"]
         return [*pip, "--disable-pip-version-check", "--progress-bar=off", "--target", str(target)]
 
     async def _watch(self, ended: "asyncio.Future[Exit]", target: Path) -> None:
         loop = asyncio.get_running_loop()
-        seconds, most = self._limits.seconds, self._limits.size_bytes
+        seconds, max_bytes = self._limits.seconds, self._limits.size_bytes
         deadline = loop.time() + seconds
         while not ended.done():
             left = deadline - loop.time()
@@ -83,21 +86,21 @@ class Installer:
                 raise InstallFailed(f"it took longer than {seconds:g} seconds")
             await asyncio.wait({ended}, timeout=min(left, SIZE_CHECK_SECONDS))
             size = await asyncio.to_thread(size_bytes, target)
-            if size > most:
+            if size > max_bytes:
                 raise InstallFailed(
-                    f"it takes {size / 2**20:.1f} MiB of disk, and {most / 2**20:g} is the most"
+                    f"it takes {size / 2**20:.1f} MiB of disk; the limit is {max_bytes / 2**20:g}"
                 )
 
 
-def stop_orphan(target: Path) -> None:
-    """Kill the installer that an earlier engine left at work on `target`, if it still is."""
-    pid = find_by_environment(MARK, str(target))
+def kill_orphan(target: Path) -> None:
+    """Kill the installer that an earlier engine left running on `target`, if there is one."""
+    pid = find_by_environment(TARGET, str(target))
     if pid is not None:
         os.killpg(pid, signal.SIGKILL)
 
 
 def size_bytes(folder: Path) -> int:
-    """Bytes in all files below `folder`, which others may change meanwhile."""
+    """Bytes in all files below `folder`, which may change in the meantime."""
     size = 0
     for path, _, names in os.walk(folder):
         for name in names:
@@ -109,7 +112,7 @@ def size_bytes(folder: Path) -> int:
 
 
 def _python_with_pip() -> str:
-    """An interpreter of the tasks' version that has pip: the engine's, or the one it comes from."""
+    """An interpreter of the tasks' version with pip: the engine's, or that of its base Python."""
     if importlib.util.find_spec("pip"):
         return sys.executable
     folders = site.getsitepackages([sys.base_prefix])
@@ -117,7 +120,7 @@ def _python_with_pip() -> str:
         return task_environment.python()
     raise InstallFailed(
         "there is neither uv on the engine's PATH nor pip for"
-        f" {task_environment.python()}: install one"
+        f" {task_environment.python()}: install one of them"
     )
 
 

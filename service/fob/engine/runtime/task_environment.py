@@ -1,4 +1,4 @@
-"""What a task finds in its environment: Marathon's variables, and nothing of the engine's own."""
+"""The environment of a task: Marathon's variables, and none of the engine's own."""
 
 import functools
 import os
@@ -13,42 +13,45 @@ from fob.engine.store.records import TaskRecord
 
 LANG = "C.UTF-8"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MAX_LABEL_CHARACTERS = 512  # characters of a label's value that Marathon puts into the environment
+MAX_LABEL_CHARACTERS = 512  # as in Marathon: labels with a longer value have no variable
 
 
 def for_task(
     record: TaskRecord, definition: Definition, host: str, sandbox: Path
 ) -> dict[str, str]:
-    """The whole environment of a task; the app's `env` wins over all of it. A container has what
-    its image sets, too."""
-    own = chunks.unfolded(definition["env"])
+    """The whole environment of a task; the app's `env` takes precedence over the rest.
+
+    A container also has the variables of its image.
+    """
+    env = chunks.unfolded(definition["env"])
     image = image_of(definition)
-    place = {"MARATHON_APP_DOCKER_IMAGE": image} if image else _machine(sandbox)
+    system = {"MARATHON_APP_DOCKER_IMAGE": image} if image else _system(sandbox)
     working_folder = SANDBOX if image else str(sandbox)
     return (
-        place
+        system
         | _ports(record, definition)
         | _app(record, definition)
         | {"HOST": host, "MESOS_TASK_ID": record.id, "MESOS_SANDBOX": working_folder}
-        | _rest(definition)
-        | own
+        | _keep_alive(definition)
+        | env
     )
 
 
 @functools.cache
 def python() -> str:
-    """The interpreter that runs the engine, and its tasks."""
-    # not the virtual environment's link, and no version manager's shim, which costs 40-100 ms
+    """The interpreter that runs the engine and its tasks."""
+    # the file itself: neither a virtual environment's link nor a version manager's shim, which
+    # takes 40 to 100 ms
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
 def python_path() -> str:
-    """A PATH on which `python3` is the interpreter that runs the engine, then the system's."""
+    """A PATH on which `python3` is the engine's interpreter, followed by the system's folders."""
     return f"{os.path.dirname(python())}:{SYSTEM_PATH}"
 
 
-def _machine(sandbox: Path) -> dict[str, str]:
-    folder = str(sandbox)  # its temporary files go when it goes
+def _system(sandbox: Path) -> dict[str, str]:
+    folder = str(sandbox)  # for temporary files too, which are removed with it
     return {"PATH": python_path(), "LANG": LANG, "HOME": folder, "TMPDIR": folder}
 
 
@@ -61,12 +64,12 @@ def _ports(record: TaskRecord, definition: Definition) -> dict[str, str]:
         if asked.known_as:
             variables[f"PORT_{asked.known_as}"] = port
         if asked.name:
-            variables[f"PORT_{_shouted(asked.name)}"] = port
+            variables[f"PORT_{_variable_name(asked.name)}"] = port
     return variables
 
 
-def _rest(definition: Definition) -> dict[str, str]:
-    """When to go to rest, for a task that does."""
+def _keep_alive(definition: Definition) -> dict[str, str]:
+    """For a task on demand, the seconds after which it goes idle."""
     seconds = definition["labels"].get(KEEP_ALIVE)
     return {KEEP_ALIVE: seconds} if seconds and on_demand(definition) else {}
 
@@ -79,10 +82,10 @@ def _app(record: TaskRecord, definition: Definition) -> dict[str, str]:
         "MARATHON_APP_RESOURCE_CPUS": str(float(definition["cpus"])),
         "MARATHON_APP_RESOURCE_MEM": str(float(definition["mem"])),
         "MARATHON_APP_RESOURCE_DISK": str(float(definition["disk"])),
-        "MARATHON_APP_LABELS": " ".join(_shouted(key) for key in labels),
+        "MARATHON_APP_LABELS": " ".join(_variable_name(key) for key in labels),
     }
-    return variables | {f"MARATHON_APP_LABEL_{_shouted(k)}": v for k, v in labels.items()}
+    return variables | {f"MARATHON_APP_LABEL_{_variable_name(k)}": v for k, v in labels.items()}
 
 
-def _shouted(name: str) -> str:
+def _variable_name(name: str) -> str:
     return "".join(c if c.isalnum() and c.isascii() else "_" for c in name.upper())

@@ -1,16 +1,17 @@
-"""What a task leaves on disk: its sandbox, its output with rotation, its timeline.
+"""The folder of a task: its sandbox, its output with rotation, its timeline.
 
-    <task id>/sandbox/            the task's working folder, its own
-    <task id>/stdout, stdout.1    what it printed; .1 is the older half
+    <task id>/sandbox/            the working folder of the task
+    <task id>/stdout, stdout.1    its output; .1 is the older half
     <task id>/stderr, stderr.1
-    <task id>/timeline            fob.timeline's lines
+    <task id>/timeline            its marks, as lines of fob.timeline
     <task id>/pipes/              named pipes for its stdout, stderr and marks
 
-Sandbox and pipes are there while it has a process.
-
-The pipes have names so that a task outlives its engine: it holds them open for reading and writing,
-so its writes never fail while nobody reads, and the next engine opens them again.
+Sandbox and pipes exist only while the task has a process.
 """
+
+# The pipes have names so that a task outlives its engine. The task holds them open for reading as
+# well as writing: without an engine its writes do not fail (EPIPE) but fill the pipe, and the next
+# engine opens the pipe by its name.
 
 import asyncio
 import contextlib
@@ -23,16 +24,16 @@ from pathlib import Path
 
 from fob import timeline
 
-MAX_OUTPUT_BYTES = 2**20  # of a file of output before it is rotated; one older is kept
-MAX_TIMELINE_BYTES = 2**13  # which whoever asks gets whole
+MAX_OUTPUT_BYTES = 2**20  # of stdout or stderr before it is rotated; one older file is kept
+MAX_TIMELINE_BYTES = 2**13  # small, because it is always served as a whole
 TAIL_BYTES = 4096  # of standard error, in the reason of a failure
 CHUNK_BYTES = 2**16
 PIPES = ("stdout", "stderr", "marks")
 PARTS = ("sandbox", "pipes")  # of the folder, while its task has a process
-SPARES = 2  # folders made ahead
-SPARE_TASK = "task"  # what such a folder is called until it is somebody's
-REFILL_SECONDS = 0.02  # after one is taken: what has just started goes first
-TIMELINE_DELAY_SECONDS = 0.05
+SPARES = 2  # folders made in advance
+SPARE_TASK = "task"  # the name of a task's folder in such a folder
+REFILL_SECONDS = 0.02  # after one is used: the task that has just started needs the CPU first
+TIMELINE_DELAY_SECONDS = 0.05  # in which marks are collected for one write
 MAX_ENDED = 3  # folders of ended tasks kept for each app, for their logs
 READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline", "timeline.1"})
 
@@ -50,7 +51,7 @@ class TaskFolder:
         return self.path / "sandbox"
 
     def create(self) -> None:
-        """Make it, with all that a task needs in it, and empty files for what all will write."""
+        """Create it with sandbox and pipes, and empty files for what every task writes."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.sandbox.mkdir(mode=0o700)
         (self.path / "pipes").mkdir(mode=0o700)
@@ -63,9 +64,9 @@ class TaskFolder:
         return self.path / "pipes" / name
 
     def append(self, name: str, data: bytes, limit: int = MAX_OUTPUT_BYTES) -> None:
-        """Add `data` to the file `name`, rotating it first when it has grown too large.
+        """Append `data` to the file `name`; rotate the file first when it would grow too large.
 
-        A full disk loses the data: a task must not stop because its output cannot be kept.
+        On a full disk the data is lost: a task must not stop because its output cannot be kept.
         """
         path = self.path / name
         try:
@@ -90,12 +91,12 @@ class TaskFolder:
         return text.split("\n", 1)[-1] if size > limit else text
 
     def with_stderr_tail(self, reason: str) -> str:
-        """`reason` with the end of standard error, for who asks why the task failed."""
+        """`reason`, and the end of standard error, which often says more."""
         tail = self.tail("stderr", TAIL_BYTES)
         return f"{reason}\n{tail}".rstrip() if tail else reason
 
     def clean(self) -> None:
-        """Remove what only a living task needs; its output and timeline stay."""
+        """Remove what only a running task needs; its output and timeline stay."""
         shutil.rmtree(self.sandbox, ignore_errors=True)
         shutil.rmtree(self.path / "pipes", ignore_errors=True)
 
@@ -104,8 +105,11 @@ class TaskFolder:
 
 
 class Timeline:
-    """Writes the marks of a task into its folder: those of a start together, for each write costs
-    as much as what is marked."""
+    """Writes the marks of a task into its folder.
+
+    The marks of a start are written together, because a write takes as long as a step that is
+    marked.
+    """
 
     __slots__ = ("_folder", "_lines", "_timer")
 
@@ -115,7 +119,7 @@ class Timeline:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, mark: timeline.Mark, more_follows: bool = False) -> None:
-        """Write it at once; or in a moment, if `more_follows`."""
+        """Write `mark` now, or if `more_follows` within TIMELINE_DELAY_SECONDS."""
         self._lines += mark.line()
         if not more_follows:
             self.write()
@@ -123,7 +127,7 @@ class Timeline:
             self._timer = asyncio.get_running_loop().call_later(TIMELINE_DELAY_SECONDS, self.write)
 
     def write(self) -> None:
-        """Write what has been marked so far."""
+        """Write the marks that are not written yet."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -133,27 +137,28 @@ class Timeline:
 
 
 class SpareFolders:
-    """Folders of apps to come, in `root`, each with the folder of a task to come.
+    """Folders for future apps, made in advance in `root`, each with a folder for a future task.
 
-    To make a file takes ext4 a tenth of a millisecond and more, to rename a folder a fifth of that.
+    On ext4 it takes 0.1 ms or more to create a file, and a task needs nine; to rename a folder
+    takes a fifth of that.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._ready: deque[Path] = deque()
-        self._spent: list[Path] = []  # whose parts were taken
+        self._used: list[Path] = []  # without their parts
         self._refilling = False
         self.clear()
 
     def take(self, path: Path) -> None:
-        """Make the folder at `path`, and that of its app, or what they lack where they are."""
-        spare = self._ready.popleft() if self._ready else self._made()
+        """Create the folder `path` of a task, and its app's; in one that exists, only `PARTS`."""
+        spare = self._ready.popleft() if self._ready else self._make()
         self._refill_soon()
         if path.parent.exists():
             path.mkdir(exist_ok=True)
             for part in PARTS:
                 (spare / SPARE_TASK / part).rename(path / part)
-            self._spent.append(spare)
+            self._used.append(spare)
         else:
             spare.rename(path.parent)
             (path.parent / SPARE_TASK).rename(path)
@@ -162,7 +167,7 @@ class SpareFolders:
         """Remove them all."""
         shutil.rmtree(self._root, ignore_errors=True)
         self._ready.clear()
-        self._spent.clear()
+        self._used.clear()
 
     def _refill_soon(self) -> None:
         if not self._refilling:
@@ -171,46 +176,46 @@ class SpareFolders:
 
     def _refill(self) -> None:
         self._refilling = False
-        with contextlib.suppress(OSError):  # who needs one is told why there is none
+        with contextlib.suppress(OSError):  # take() will make one itself, and raise this
             while len(self._ready) < SPARES:
-                self._ready.append(self._made())
+                self._ready.append(self._make())
 
-    def _made(self) -> Path:
-        spare = self._spent.pop() if self._spent else self._root / uuid.uuid4().hex
+    def _make(self) -> Path:
+        spare = self._used.pop() if self._used else self._root / uuid.uuid4().hex
         TaskFolder(spare / SPARE_TASK).create()
         return spare
 
 
 class TaskFolders:
-    """The folders of all tasks, `<root>/<app>/<task>`, by the ids of apps and tasks; and `spares`
-    beside them."""
+    """The folders of all tasks: `<root>/<app>/<task>`. `spares` is a folder beside `root`."""
 
     def __init__(self, root: Path, spares: Path) -> None:
         self._root = root
         self._spares = SpareFolders(spares)
 
     def create(self, task_id: str) -> None:
-        """Make what the task needs in its folder to have a process."""
+        """Create what the task needs in its folder before it has a process."""
         self._spares.take(self.of_task(task_id))
 
     def close(self) -> None:
-        """Remove what no task needs."""
+        """Remove the spare folders."""
         self._spares.clear()
 
     def of_app(self, app_id: str) -> Path:
         return self._root / app_id[1:].replace("/", "_")
 
     def of_task(self, task_id: str) -> Path:
-        """Where a task of this id, `<app>.<number>`, has or had its files."""
+        """The folder of the task with this id, `<app>.<number>`, whether it exists or not."""
         app_name, _, number = task_id.rpartition(".")
         return self._root / app_name / number
 
     def remove(self, app_id: str) -> None:
         shutil.rmtree(self.of_app(app_id), ignore_errors=True)
 
-    def prune(self, app_id: str, living: Iterable[str]) -> None:
-        """Remove all but the newest few of the app's tasks that are not `living` (task ids)."""
-        live = {self.of_task(task_id) for task_id in living}
+    def prune(self, app_id: str, running: Iterable[str]) -> None:
+        """Remove the folders of the app's ended tasks except the newest; `running` are the ids of
+        all others."""
+        live = {self.of_task(task_id) for task_id in running}
         ended = [path for path in self.of_app(app_id).glob("*") if path not in live]
         ended.sort(key=lambda path: path.stat().st_mtime)
         for path in ended[:-MAX_ENDED]:
