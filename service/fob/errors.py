@@ -1,28 +1,27 @@
-"""Every error fob answers with: what happened, what to do, and its HTTP status.
+"""Every error that fob reports: what happened, what to do about it, and its HTTP status.
 
     FobError
     |-- BadRequest          400  the request is at fault; the message says where
-    |-- Unauthorized        401  a token is wanted
-    |-- Forbidden           403  not from here
+    |-- Unauthorized        401  the request carries no valid token
+    |-- Forbidden           403  the request comes from a foreign origin or host
     |-- NotFound            404  no such function or route
-    |-- MethodNotAllowed    405  not a method of this route
+    |-- MethodNotAllowed    405  the route does not support the method
     |-- RequestTimeout      408  the client stalled in the middle of a request
-    |-- Conflict            409  somebody else holds it
-    |-- TooLarge            413  over a limit; the message has both numbers
+    |-- Conflict            409  another process uses the port or the folder
+    |-- TooLarge            413  over a limit; the message states size and limit
     |-- UnsupportedMedia    415  not a Python file
-    |-- HeadersTooLarge     431  a request's headers are over a limit
-    |-- UpgradeRefused      501  a call asks for a protocol that is not passed on
-    |-- NotReady            503  the function has no instance that answers yet
-    |-- CallFailed          502  the function took the call and did not answer it
+    |-- HeadersTooLarge     431  the request's headers are over a limit
+    |-- UpgradeRefused      501  the call asks for a protocol that fob does not forward
+    |-- NotReady            503  the function has no ready instance
+    |-- CallFailed          502  the function accepted the call and did not respond
     |-- CallTimeout         504  the function did not respond in time
     |-- StorageFailed       507  the state folder cannot be written
-    `-- MarathonError       502  Marathon did not do what was asked
-        |-- MarathonRefused 502  it said no, in its own words
-        |-- MarathonBusy    503  it asks to try again later
-        `-- MarathonSilent  504  it did not answer in time
+    `-- MarathonError       502  Marathon did not carry out the request
+        |-- MarathonRefused 502  it refused; the message quotes it
+        |-- MarathonBusy    503  it is overloaded; try again later
+        `-- MarathonSilent  504  it did not respond in time
 
-An error is never changed once it is made. `AppNotFound` (a `NotFound`) is Marathon's 404 for
-an app.
+Errors are immutable. `AppNotFound` (a `NotFound`) is Marathon's 404 for an app.
 """
 
 from collections.abc import Mapping
@@ -31,10 +30,10 @@ from typing import Any, ClassVar
 
 
 class FobError(Exception):
-    """A failure with a sentence for the user.
+    """A failure with a message for the user.
 
-    `code` is the stable machine-readable name; `details` is anything JSON can hold;
-    `headers` are added to the HTTP answer.
+    `code` is its stable, machine-readable name; `details` is any JSON value; `headers` are added
+    to the HTTP response.
     """
 
     status: ClassVar[int] = 500
@@ -55,7 +54,7 @@ class FobError(Exception):
         self.headers: Mapping[str, str] = MappingProxyType(dict(headers or {}))
 
     def body(self) -> dict[str, Any]:
-        """The one error shape: `{"error": {"code", "message", "details"}}`."""
+        """The body of every error response: `{"error": {"code", "message", "details"}}`."""
         return {"error": {"code": self.code, "message": self.message, "details": self.details}}
 
 

@@ -1,4 +1,4 @@
-"""The state folder: a lock that one process holds until it ends, and writes that the disk has."""
+"""The state folder: a lock that a process holds until it ends, and durable writes."""
 
 import fcntl
 import os
@@ -10,42 +10,42 @@ from fob.errors import Conflict, StorageFailed
 
 
 @contextmanager
-def held(lock: Path, conflict: str) -> Iterator[None]:
-    """Hold the file, which is made if need be, as the folder is.
+def locked(path: Path, conflict: str) -> Iterator[None]:
+    """Hold the lock on the file at `path`; create the file and its folder if necessary.
 
-    Raises `Conflict` with the message `conflict` when another process does, and `StorageFailed`
-    when the folder cannot be used.
+    The kernel releases the lock when the process ends, however it ends. Raises `Conflict` with the
+    message `conflict` if another process holds it, and `StorageFailed` if the folder is unusable.
     """
-    fd = _opened(lock)
+    fd = _open(path)
     try:
-        if not _taken(fd):
+        if not _try_lock(fd):
             raise Conflict(conflict)
         yield
     finally:
         os.close(fd)
 
 
-def is_held(lock: Path) -> bool:
-    """Whether some process holds it. Raises `StorageFailed`."""
-    fd = _opened(lock)
+def is_locked(path: Path) -> bool:
+    """Return whether any process holds the lock. Raises `StorageFailed`."""
+    fd = _open(path)
     try:
-        return not _taken(fd)
+        return not _try_lock(fd)
     finally:
         os.close(fd)
 
 
-def _opened(lock: Path) -> int:
+def _open(path: Path) -> int:
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StorageFailed(
-            f"The state folder {lock.parent} cannot be used: {error.strerror}."
-            " Give it to fob's user, or set FOB_HOME to another"
+            f"The state folder {path.parent} cannot be used: {error.strerror}."
+            " Make it writable for fob's user, or set FOB_HOME to another folder"
         ) from error
 
 
-def _taken(fd: int) -> bool:
+def _try_lock(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -54,7 +54,10 @@ def _taken(fd: int) -> bool:
 
 
 def sync(path: Path, how: Callable[[int], None]) -> None:
-    """`os.fsync` or `os.fdatasync` the file at `path`, or a folder: the names of its files."""
+    """Call `os.fsync` or `os.fdatasync` on the file at `path`.
+
+    Syncing a folder makes the names of its files durable.
+    """
     fd = os.open(path, os.O_RDONLY)
     try:
         how(fd)

@@ -1,7 +1,7 @@
-"""A timeline: the marks of a registration or of an instance, in the order they happened.
+"""A timeline: the marks of a registration or an instance, in order.
 
-One line a mark, `<monotonic ns> <UTC time> <name>`, so that a file of them can be appended to by
-processes that share nothing else, and read back while they write.
+Each mark is one line, `<monotonic ns> <UTC time> <name>`, so several processes can append to one
+file while others read it.
 """
 
 import time
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True)
 class Mark:
-    """Something happened: `at_ns` on the monotonic clock of its host, `at` for people."""
+    """An event: `at_ns` is its time on the host's monotonic clock, `at` the same in UTC."""
 
     name: str
     at_ns: int
@@ -25,17 +25,17 @@ class Mark:
 
 
 def now(name: str) -> Mark:
-    """The mark `name`, made this instant."""
+    """Return the mark `name` with the current time."""
     return Mark(name, time.monotonic_ns(), utc_now())
 
 
 def utc_now() -> str:
-    """UTC as Marathon writes it: `2016-04-02T23:09:47.123Z`."""
+    """Return the current time as Marathon writes it: `2016-04-02T23:09:47.123Z`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse(text: str) -> list[Mark]:
-    """The marks in `text`; a line that is not one (cut off by a crash) is passed over."""
+    """Return the marks in `text`, skipping malformed lines (a crash can cut one off)."""
     marks = []
     for line in text.splitlines():
         at_ns, _, rest = line.partition(" ")
@@ -46,5 +46,5 @@ def parse(text: str) -> list[Mark]:
 
 
 def seconds_since(utc: str) -> float:
-    """How long ago that was, as `utc_now` writes times."""
+    """Return the seconds since `utc`, a time as `utc_now` writes it."""
     return (datetime.now(UTC) - datetime.fromisoformat(utc)).total_seconds()

@@ -15,7 +15,7 @@ from fob import log as log_setup
 from fob.config import Settings
 from fob.dispatcher.kept_engine import KeptEngine
 from fob.errors import Conflict, FobError
-from fob.state import held
+from fob.state import locked
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def _owned(settings: Settings) -> AbstractContextManager[None]:
         f"Another dispatcher uses the state folder {folder}. Stop it, or set FOB_HOME"
         " to another folder"
     )
-    return held(folder / "dispatcher.lock", conflict)
+    return locked(folder / "dispatcher.lock", conflict)
 
 
 @contextmanager

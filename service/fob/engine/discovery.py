@@ -16,7 +16,7 @@ import fob
 from fob import config
 from fob.config import Settings
 from fob.errors import FobError
-from fob.state import is_held
+from fob.state import is_locked
 
 LOCK = "lock"  # in the engine's folder
 START_SECONDS = 20.0
@@ -41,7 +41,7 @@ async def ensure(settings: Settings) -> Link:
     come up, with the last lines of its log.
     """
     folder = settings.home_folder / "engine"
-    if not is_held(folder / LOCK):
+    if not is_locked(folder / LOCK):
         await _start(settings, folder)
     return await _found(folder)
 
@@ -49,7 +49,7 @@ async def ensure(settings: Settings) -> Link:
 async def find(settings: Settings) -> Link | None:
     """The engine that runs for `settings.home`; None when none does."""
     folder = settings.home_folder / "engine"
-    return await _found(folder) if folder.exists() and is_held(folder / LOCK) else None
+    return await _found(folder) if folder.exists() and is_locked(folder / LOCK) else None
 
 
 async def ended(link: Link) -> None:

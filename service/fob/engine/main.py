@@ -57,7 +57,7 @@ from fob.engine.runtime.task_folders import TaskFolders
 from fob.engine.runtime.zygote_launcher import ZygoteLauncher
 from fob.engine.store.records import Store
 from fob.errors import BadRequest, Conflict, FobError
-from fob.state import held
+from fob.state import locked
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def run(settings: Settings, managed: bool = False, ready_fd: int | None = None) 
 async def _serve(settings: Settings, managed: bool, ready_fd: int | None) -> None:
     folder = settings.home_folder / "engine"
     another = f"another engine runs with the state folder {folder}"
-    with held(folder / LOCK, another), _bound(settings, folder) as listener:
+    with locked(folder / LOCK, another), _bound(settings, folder) as listener:
         process.raise_file_limit()
         token = _token(folder)
         engine = _Engine(settings, folder, listener, token)
