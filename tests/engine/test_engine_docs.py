@@ -39,5 +39,5 @@ def test_the_events_are_those_of_the_code() -> None:
         for text in re.findall(r'"(\w+)"', source.read_text())
         for name in word.findall(text)
     }
-    listed = PAGE[PAGE.index("There are: `") :].partition("\n\n")[0]
+    listed = PAGE[PAGE.index("The events are: `") :].partition("\n\n")[0]
     assert re.findall(r"`(\w+)`", listed) == sorted(of_code)
