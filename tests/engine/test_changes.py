@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def changes(store: Store) -> Changes:
     events = Events()
     policy = DockerPolicy("", DockerHost(""))
-    deployments = Deployments(events, Keeping(store.underway))
+    deployments = Deployments(events, Keeping(store.deployments))
     return Changes(Wanted(), store, deployments, events, policy)  # type: ignore[arg-type]
 
 

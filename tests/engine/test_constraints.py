@@ -109,7 +109,7 @@ def test_what_cannot_be_met_waits_and_says_why(start_engine: Callable[..., live.
     assert declined == ["UnfulfilledConstraint"]
     offer = item["lastUnusedOffers"][0]["offer"]
     told = {each["name"]: each["text"] for each in offer["attributes"]}
-    assert told == {"rack": "r1", "lacking": "wants the rack r2; here it is r1"}
+    assert told == {"rack": "r1", "lacking": "requires rack r2; this machine has r1"}
 
 
 def test_tasks_of_an_older_version_do_not_count(engine: live.Engine) -> None:

@@ -160,9 +160,9 @@ def test_a_container_has_no_socket_to_rest_at() -> None:
             docker() | {"volumes": [{"containerPath": "x", "persistent": {"size": 1}}]},
             {},
             "/container/volumes(0)",
-            "no volumes of its own",
+            "creates no volumes",
         ),
-        (docker(), {"networks": [{"mode": "container", "name": "x"}]}, "/networks", "offers one"),
+        (docker(), {"networks": [{"mode": "container", "name": "x"}]}, "/networks", "supports only"),
         (None, {"networks": [{"mode": "container/bridge"}], "cmd": "x"}, "/networks", "container"),
     ],
 )

@@ -112,11 +112,11 @@ def test_what_many_apps_have_in_common_is_there_once() -> None:
 
 
 def test_values_that_only_compare_as_equal_stay_what_they_are() -> None:
-    assert [chunks.common([value])[0] for value in (1, 1.0, True)] == [1, 1.0, True]
-    assert [str(chunks.common([value])[0]) for value in (1, 1.0, True)] == ["1", "1.0", "True"]
+    assert [chunks.shared([value])[0] for value in (1, 1.0, True)] == [1, 1.0, True]
+    assert [str(chunks.shared([value])[0]) for value in (1, 1.0, True)] == ["1", "1.0", "True"]
 
 
 def test_only_so_many_values_are_remembered() -> None:
-    for number in range(2 * chunks.COMMON):
-        assert chunks.common([number]) == [number]
-        assert len(chunks._common) <= chunks.COMMON
+    for number in range(2 * chunks.MAX_SHARED):
+        assert chunks.shared([number]) == [number]
+        assert len(chunks._shared) <= chunks.MAX_SHARED

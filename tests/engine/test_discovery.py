@@ -14,7 +14,7 @@ from fob.engine import discovery
 from fob.errors import FobError, StorageFailed
 
 
-def answers(found: discovery.Link) -> bool:
+def answers(found: discovery.RunningEngine) -> bool:
     headers = {"Authorization": f"token={found.token}"}
     return requests.get(f"{found.url}/v2/info", headers=headers, timeout=5).ok
 
@@ -22,10 +22,10 @@ def answers(found: discovery.Link) -> bool:
 def test_an_engine_is_started_found_again_and_stopped(home: Path) -> None:
     async def run() -> None:
         settings = Settings(home=str(home))
-        first = await discovery.ensure(settings)
+        first = await discovery.find_or_start(settings)
         assert first.managed
         assert answers(first)
-        assert await discovery.ensure(settings) == first
+        assert await discovery.find_or_start(settings) == first
         await discovery.stop(first)
         assert not live.processes_of(home)
 
@@ -35,7 +35,7 @@ def test_an_engine_is_started_found_again_and_stopped(home: Path) -> None:
 def test_an_engine_started_by_hand_is_found_and_known_as_such(
     home: Path, engine: live.Engine
 ) -> None:
-    found = asyncio.run(discovery.ensure(Settings(home=str(home))))
+    found = asyncio.run(discovery.find_or_start(Settings(home=str(home))))
     assert not found.managed
     assert found.pid == engine.process.pid
     assert answers(found)
@@ -44,12 +44,12 @@ def test_an_engine_started_by_hand_is_found_and_known_as_such(
 def test_the_end_of_an_engine_is_seen(home: Path) -> None:
     async def run() -> None:
         settings = Settings(home=str(home))
-        first = await discovery.ensure(settings)
-        over = asyncio.ensure_future(discovery.ended(first))
+        first = await discovery.find_or_start(settings)
+        over = asyncio.ensure_future(discovery.wait_until_ended(first))
         await asyncio.sleep(0)
         os.kill(first.pid, signal.SIGKILL)
         await asyncio.wait_for(over, 10)
-        again = await discovery.ensure(settings)
+        again = await discovery.find_or_start(settings)
         assert again.pid != first.pid
         assert again.url == first.url
         assert again.token == first.token
@@ -62,21 +62,21 @@ def test_an_engine_that_cannot_start_says_why(home: Path) -> None:
     (home / "engine").mkdir(parents=True)
     (home / "engine" / "engine.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(FobError, match=r"the engine did not start: .*not a database"):
-        asyncio.run(discovery.ensure(Settings(home=str(home))))
+        asyncio.run(discovery.find_or_start(Settings(home=str(home))))
 
 
 def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(StorageFailed, match="set FOB_HOME"):
-        asyncio.run(discovery.ensure(Settings(home=str(file / "home"))))
+        asyncio.run(discovery.find_or_start(Settings(home=str(file / "home"))))
 
 
 def test_secrets_are_not_handed_to_the_engine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOB_TOKEN", "secret")
 
     async def run() -> None:
-        found = await discovery.ensure(Settings(home=str(home)))
+        found = await discovery.find_or_start(Settings(home=str(home)))
         environment = await asyncio.to_thread(Path(f"/proc/{found.pid}/environ").read_bytes)
         assert b"FOB_TOKEN" not in environment
         await discovery.stop(found)

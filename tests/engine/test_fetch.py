@@ -315,7 +315,7 @@ def test_what_is_cached_is_fetched_once(engine: live.Engine, site: Site) -> None
         (
             {"uri": "hdfs://x/y"},
             "/fetch(0)/uri",
-            "this engine fetches by http, https and file, not by hdfs",
+            "this engine fetches http, https and file URIs, not hdfs",
         ),
         (
             {"uri": "http://x/y", "destPath": "../y"},

@@ -68,14 +68,14 @@ def test_groups_that_are_named_replace_those_in_the_group() -> None:
 
 
 def test_scaling_multiplies_and_rounds_up() -> None:
-    tree = group_tree.scaled(NOW, 1.5)
+    tree = group_tree.scale(NOW, 1.5)
     assert {id_: a["instances"] for id_, a in tree.apps.items()} == {"/g/one": 3, "/g/h/two": 5}
 
 
 @pytest.mark.parametrize("wrong", ["2", True, -1, float("inf"), float("nan"), [], 1e300, 10**400])
 def test_a_factor_is_a_number_of_at_least_zero(wrong: Any) -> None:
     with pytest.raises(ApiError, match="valid"):
-        group_tree.scaled(NOW, wrong)
+        group_tree.scale(NOW, wrong)
 
 
 def test_every_fault_is_named_with_its_path() -> None:
@@ -110,18 +110,18 @@ def test_a_body_of_another_form_is_refused(body: Any, path: str) -> None:
 
 def test_a_group_is_there_while_an_app_is_below_it() -> None:
     there = Groups({"/made": ()})
-    there.entered("/a/b/c")
-    there.entered("/a/d")
+    there.add_app("/a/b/c")
+    there.add_app("/a/d")
     assert [id_ in there for id_ in ("/", "/made", "/a", "/a/b", "/a/d")] == [True] * 4 + [False]
-    there.left("/a/b/c")
+    there.remove_app("/a/b/c")
     assert ("/a/b" in there, "/a" in there) == (False, True)
-    there.left("/a/d")
+    there.remove_app("/a/d")
     assert set(there.all()) == {"/", "/made"}
 
 
 def test_an_app_cannot_have_the_id_of_a_group() -> None:
     there = Groups({"/made": ()})
-    there.entered("/a/b")
-    assert there.clash("/a", gone=[])
-    assert not there.clash("/a", gone=["/a/b"])
-    assert there.clash("/made", gone=[])
+    there.add_app("/a/b")
+    assert there.conflicts("/a", removed=[])
+    assert not there.conflicts("/a", removed=["/a/b"])
+    assert there.conflicts("/made", removed=[])

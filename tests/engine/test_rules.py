@@ -86,7 +86,7 @@ def faults(**app: Any) -> list[tuple[str, list[str]]]:
             "/",
             "must not specify both networks and ipAddress",
         ),
-        ({"ipAddress": {}}, "/ipAddress", "this engine gives no task an address of its own"),
+        ({"ipAddress": {}}, "/ipAddress", "this engine assigns no IP addresses to tasks"),
         # containers
         ({"container": {}}, "/container/docker", "not defined"),
         (
@@ -124,7 +124,7 @@ def faults(**app: Any) -> list[tuple[str, list[str]]]:
         ),
         # variables, labels, roles
         ({"env": {"": "x"}}, "/env()", "must not be empty"),
-        ({"env": {"A=B": "x"}}, "/env(A=B)", "must have neither '=' nor NUL in it"),
+        ({"env": {"A=B": "x"}}, "/env(A=B)", "must contain neither '=' nor NUL"),
         ({"acceptedResourceRoles": []}, "/acceptedResourceRoles", "must not be empty"),
         (
             {"acceptedResourceRoles": ["."]},
@@ -152,8 +152,8 @@ def faults(**app: Any) -> list[tuple[str, list[str]]]:
         ({"secrets": {"a": {"source": "b"}}}, "/secrets", SECRETS),
         ({"residency": {}}, "/", "App must contain persistent volumes and define residency"),
         ({"dependencies": ["A_b"]}, "/dependencies", None),
-        ({"tty": True}, "/tty", "this engine gives no task a terminal"),
-        ({"executor": "/mine"}, "/executor", "this engine has no executor but //cmd"),
+        ({"tty": True}, "/tty", "this engine provides no terminal to tasks"),
+        ({"executor": "/mine"}, "/executor", "this engine supports only the executor //cmd"),
         (
             {"gpus": 1},
             "/",

@@ -1,3 +1,5 @@
+"""The store: what survives a crash, and how much history it keeps."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +9,8 @@ from fob.engine.definitions import app_definitions
 from fob.engine.errors import ApiError
 from fob.engine.states import TaskState
 from fob.engine.store.records import (
-    FAILURES_KEPT,
-    VERSIONS_KEPT,
+    MAX_FAILURES,
+    MAX_VERSIONS,
     Store,
     TaskRecord,
 )
@@ -35,7 +37,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def test_what_was_put_is_there_after_a_new_start(tmp_path: Path) -> None:
+def test_a_store_that_was_not_closed_has_everything_after_reopening(tmp_path: Path) -> None:
     first = Store(tmp_path)
     first.put_app(definition(), "v1")
     first.put_task(TASK)
@@ -49,26 +51,26 @@ def test_what_was_put_is_there_after_a_new_start(tmp_path: Path) -> None:
     again.close()
 
 
-def test_the_newest_version_is_the_app_and_the_older_are_kept(store: Store) -> None:
-    for number in range(VERSIONS_KEPT + 5):
+def test_the_newest_version_is_current_and_older_ones_are_listed(store: Store) -> None:
+    for number in range(MAX_VERSIONS + 5):
         store.put_app(definition(instances=number), f"v{number:03}")
-    assert store.apps()[0].definition["instances"] == VERSIONS_KEPT + 4
+    assert store.apps()[0].definition["instances"] == MAX_VERSIONS + 4
     versions = store.versions("/a")
-    assert len(versions) == VERSIONS_KEPT
-    assert versions[0] == f"v{VERSIONS_KEPT + 4:03}"
+    assert len(versions) == MAX_VERSIONS
+    assert versions[0] == f"v{MAX_VERSIONS + 4:03}"
     older = store.definition("/a", versions[1])
     assert older is not None
-    assert older["instances"] == VERSIONS_KEPT + 3
+    assert older["instances"] == MAX_VERSIONS + 3
     store.close()
 
 
-def test_the_last_failures_are_kept_and_a_change_lets_go(store: Store) -> None:
+def test_the_last_failures_are_stored_and_a_change_releases_a_held_app(store: Store) -> None:
     store.put_app(definition(), "v1")
-    for number in range(FAILURES_KEPT + 3):
+    for number in range(MAX_FAILURES + 3):
         store.put_failure({"appId": "/a", "message": str(number)}, held=True)
     app = store.apps()[0]
-    assert len(app.failures) == FAILURES_KEPT
-    assert app.failures[-1]["message"] == str(FAILURES_KEPT + 2)
+    assert len(app.failures) == MAX_FAILURES
+    assert app.failures[-1]["message"] == str(MAX_FAILURES + 2)
     assert app.held
     store.put_app(definition(), "v2")
     assert not store.apps()[0].held
@@ -84,7 +86,7 @@ def test_removing_an_app_leaves_no_row(store: Store) -> None:
     store.close()
 
 
-def test_a_task_changes_in_place(store: Store) -> None:
+def test_a_stored_task_is_updated_in_place(store: Store) -> None:
     store.put_task(TASK)
     store.put_task(replace(TASK, state=TaskState.KILLING))
     assert [task.state for task in store.tasks()] == [TaskState.KILLING]
@@ -93,9 +95,9 @@ def test_a_task_changes_in_place(store: Store) -> None:
     store.close()
 
 
-def test_a_full_disk_is_refused_and_nothing_is_half_written(store: Store) -> None:
+def test_a_full_disk_is_507_and_nothing_is_half_written(store: Store) -> None:
     store.put_app(definition(), "v1")
-    store._db.execute("PRAGMA max_page_count = 1")  # SQLite's own way to be full
+    store._db.execute("PRAGMA max_page_count = 1")  # as SQLite simulates a full disk
     with pytest.raises(ApiError) as caught:
         store.put_app(definition(env={"A": "x" * 100_000}), "v2")
     assert caught.value.status == 507
@@ -104,7 +106,7 @@ def test_a_full_disk_is_refused_and_nothing_is_half_written(store: Store) -> Non
     store.close()
 
 
-def test_the_store_is_durable(store: Store) -> None:
+def test_commits_are_synced_to_disk_by_default(store: Store) -> None:
     (mode,) = store._db.execute("PRAGMA journal_mode").fetchone()
     (synchronous,) = store._db.execute("PRAGMA synchronous").fetchone()
     assert (mode, synchronous) == ("wal", 2)

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from fob.config import Settings
 from fob.engine import discovery
-from fob.engine.discovery import Link
+from fob.engine.discovery import RunningEngine
 from fob.errors import FobError
 
 log = logging.getLogger(__name__)
@@ -27,26 +27,26 @@ class KeptEngine:
 
     async def __aenter__(self) -> "KeptEngine":
         """Spawn the process and return at once; `link` waits until it is ready."""
-        self._starting = asyncio.create_task(discovery.ensure(self._settings))
+        self._starting = asyncio.create_task(discovery.find_or_start(self._settings))
         await asyncio.sleep(0)  # the task's first step spawns the process
         return self
 
-    async def link(self) -> Link:
+    async def link(self) -> RunningEngine:
         """Wait for the engine to be ready; raises `FobError` when it does not start."""
         link = await self._starting
         self._keeping = asyncio.create_task(self._keep(link))
         return link
 
-    async def _keep(self, link: Link) -> None:
+    async def _keep(self, link: RunningEngine) -> None:
         while True:
-            await discovery.ended(link)
+            await discovery.wait_until_ended(link)
             log.warning("The engine has ended; restarting it")
             link = await self._restarted()
 
-    async def _restarted(self) -> Link:
+    async def _restarted(self) -> RunningEngine:
         while True:
             try:
-                return await discovery.ensure(self._settings)
+                return await discovery.find_or_start(self._settings)
             except FobError as error:
                 log.error("%s", error.message)
                 await asyncio.sleep(RESTART_PAUSE)

@@ -1,4 +1,7 @@
-"""Long values in pieces: what many apps have in common is in memory, and on the disk, once."""
+"""Long texts cut into chunks, so that text shared by many apps is in memory and on disk only once.
+
+Apps that carry the same program in their `env`, as fob's functions do, differ in a few chunks only.
+"""
 
 import json
 import sys
@@ -6,58 +9,58 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LONG = 16 * 1024  # characters from which a value is kept in pieces
-PIECE = 4 * 1024  # characters of one
-COMMON = 1000  # values remembered, for others to have too
+MIN_LONG_CHARS = 16 * 1024  # values of this length or more are cut into chunks
+CHUNK_CHARS = 4 * 1024
+MAX_SHARED = 1000  # distinct values that `shared` remembers
 
-_common: dict[str, Any] = {}  # by what they look like
+_shared: dict[str, Any] = {}  # by repr: 1, 1.0 and True are equal but not the same JSON
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkedText:
-    """A long text, as `str` gives it. Equal pieces of all texts are one object."""
+    """A long text; `str` joins it. Chunks are interned: equal chunks are the same object."""
 
-    pieces: tuple[str, ...]
+    chunks: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "".join(self.pieces)
+        return "".join(self.chunks)
 
 
-def folded(texts: Mapping[str, str]) -> dict[str, str | ChunkedText]:
-    """The texts by the same names, the long ones in pieces."""
-    return {name: text if len(text) < LONG else _cut(text) for name, text in texts.items()}
+def chunk_values(texts: Mapping[str, str]) -> dict[str, str | ChunkedText]:
+    """Return the mapping with its long values chunked."""
+    return {
+        name: text if len(text) < MIN_LONG_CHARS else _chunked(text) for name, text in texts.items()
+    }
 
 
-def unfolded(texts: Mapping[str, str | ChunkedText]) -> dict[str, str]:
-    """The texts, whole."""
+def join_values(texts: Mapping[str, str | ChunkedText]) -> dict[str, str]:
+    """Return the mapping with chunked values joined again."""
     return {name: str(text) for name, text in texts.items()}
 
 
-def brief(texts: Mapping[str, str | ChunkedText]) -> dict[str, str]:
-    """The texts without those that are long."""
+def without_long(texts: Mapping[str, str | ChunkedText]) -> dict[str, str]:
+    """Return the mapping without its long values."""
     return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
-def common(value: Any) -> Any:
-    """The value, as JSON knows them, or one that is equal and that other apps have: it is nobody's
-    to change."""
-    if len(_common) >= COMMON:
-        _common.clear()
-    return _common.setdefault(repr(value), value)
+def shared(value: Any) -> Any:
+    """Return `value`, or an equal JSON value returned before; callers must not modify it."""
+    if len(_shared) >= MAX_SHARED:
+        _shared.clear()
+    return _shared.setdefault(repr(value), value)
 
 
 def to_json(value: Any) -> str:
-    """JSON, in which a `Long` is a string like any other."""
-    return json.dumps(value, default=_plain)
+    """Serialise to JSON; a `ChunkedText` becomes an ordinary string."""
+    return json.dumps(value, default=_joined)
 
 
-def _cut(text: str) -> ChunkedText:
-    return ChunkedText(
-        tuple(sys.intern(text[at : at + PIECE]) for at in range(0, len(text), PIECE))
-    )
+def _chunked(text: str) -> ChunkedText:
+    starts = range(0, len(text), CHUNK_CHARS)
+    return ChunkedText(tuple(sys.intern(text[at : at + CHUNK_CHARS]) for at in starts))
 
 
-def _plain(value: Any) -> str:
+def _joined(value: Any) -> str:
     if isinstance(value, ChunkedText):
         return str(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")

@@ -24,7 +24,7 @@ STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Link:
+class RunningEngine:
     """An engine that runs: its Marathon URL, its token, its process, and whether a dispatcher
     started it (then a dispatcher's normal stop stops it)."""
 
@@ -34,7 +34,7 @@ class Link:
     managed: bool
 
 
-async def ensure(settings: Settings) -> Link:
+async def find_or_start(settings: Settings) -> RunningEngine:
     """The engine of `settings.home`, started if none runs.
 
     Raises `StorageFailed` when the folder cannot be written, `FobError` when the engine does not
@@ -46,13 +46,13 @@ async def ensure(settings: Settings) -> Link:
     return await _found(folder)
 
 
-async def find(settings: Settings) -> Link | None:
+async def find(settings: Settings) -> RunningEngine | None:
     """The engine that runs for `settings.home`; None when none does."""
     folder = settings.home_folder / "engine"
     return await _found(folder) if folder.exists() and is_locked(folder / LOCK) else None
 
 
-async def ended(link: Link) -> None:
+async def wait_until_ended(link: RunningEngine) -> None:
     """Return when the engine's process has ended."""
     loop = asyncio.get_running_loop()
     try:
@@ -69,17 +69,17 @@ async def ended(link: Link) -> None:
         _reap(link.pid)
 
 
-async def stop(link: Link) -> None:
+async def stop(link: RunningEngine) -> None:
     """Stop the engine and with it every task; kill it when it takes too long."""
     try:
         os.kill(link.pid, signal.SIGTERM)
     except ProcessLookupError:
         return
     try:
-        await asyncio.wait_for(ended(link), STOP_SECONDS)
+        await asyncio.wait_for(wait_until_ended(link), STOP_SECONDS)
     except TimeoutError:
         os.kill(link.pid, signal.SIGKILL)
-        await ended(link)
+        await wait_until_ended(link)
 
 
 async def _start(settings: Settings, folder: Path) -> None:
@@ -125,13 +125,13 @@ async def _wait_for_line(ready: int, folder: Path) -> None:
         raise FobError(f"the engine did not start: {_last_line(folder / 'log')}")
 
 
-async def _found(folder: Path) -> Link:
+async def _found(folder: Path) -> RunningEngine:
     """Where the running engine is; it may be starting still."""
     deadline = asyncio.get_running_loop().time() + START_SECONDS
     while True:
         try:
             said = json.loads((folder / "engine.json").read_text())
-            link = Link(
+            link = RunningEngine(
                 f"{said['url']}/service/marathon", said["token"], said["pid"], said["managed"]
             )
             os.kill(link.pid, 0)

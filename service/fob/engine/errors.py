@@ -1,10 +1,10 @@
-"""What the engine answers when it does not do what was asked: Marathon's statuses and texts."""
+"""Errors of the engine's API, with Marathon's status codes and messages."""
 
 from typing import Any
 
 
 class ApiError(Exception):
-    """An HTTP status and Marathon's body, `{"message": ...}` plus `extra`."""
+    """An HTTP status and a JSON body in Marathon's shape: `{"message": ...}` plus `extra`."""
 
     def __init__(self, status: int, message: str, **extra: Any) -> None:
         super().__init__(message)
@@ -12,24 +12,24 @@ class ApiError(Exception):
         self.body = {"message": message, **extra}
 
 
-def no_app(app_id: str) -> ApiError:
+def app_not_found(app_id: str) -> ApiError:
     return ApiError(404, f"App '{app_id}' does not exist")
 
 
 def invalid(details: list[dict[str, Any]]) -> ApiError:
     """422; `details` is a list of `{"path": "/cpus", "errors": ["..."]}`.
 
-    Marathon speaks of invalid JSON as soon as something has not its type, or is out of its limits.
+    Marathon's message is "Invalid JSON" when any value has the wrong type or is out of range.
     """
     unread = any(error.startswith("error.") for each in details for error in each["errors"])
     return ApiError(422, "Invalid JSON" if unread else "Object is not valid", details=details)
 
 
-def exists(app_id: str) -> ApiError:
+def app_exists(app_id: str) -> ApiError:
     return ApiError(409, f"An app with id [{app_id}] already exists.")
 
 
-def locked(deployment_ids: list[str]) -> ApiError:
+def app_locked(deployment_ids: list[str]) -> ApiError:
     return ApiError(
         409,
         "App is locked by one or more deployments. Override with the option '?force=true'. "

@@ -123,7 +123,7 @@ class _Engine:
         launcher = self._launcher = _launcher(settings.launcher, folder, self._containers)
         self._environments = _environments(settings, folder)
         self._doors = ActivationSockets(folder)
-        deployments = Deployments(self._events, Keeping(self._store.underway))
+        deployments = Deployments(self._events, Keeping(self._store.deployments))
         self._supervisor = Supervisor(
             store=self._store,
             launcher=launcher,

@@ -49,7 +49,7 @@ class AppsHandler(Handler):
         for index, body in enumerate(bodies):
             if not isinstance(body, dict) or not isinstance(body.get("id"), str):
                 raise invalid([fault(f"({index})/id", "error.path.missing")])
-        return [(app_definitions.resolved(body["id"], "/"), body) for body in bodies]
+        return [(app_definitions.resolve(body["id"], "/"), body) for body in bodies]
 
     def _have(self, bodies: list[tuple[str, Any]]) -> None:
         wanted = [self.changed(app_id, body) for app_id, body in bodies]

@@ -26,7 +26,7 @@ from fob.engine.tasks.task import Task
 
 # DC/OS's own scheme, for `token=`, comes first: its old command line takes the first that it knows
 CHALLENGE = 'acsjwt,Basic realm="fob engine"'
-BODY_MOST_BYTES = 4 * 2**20
+MAX_BODY_BYTES = 4 * 2**20
 _NO_CACHE = {
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "Pragma": "no-cache",
@@ -99,8 +99,8 @@ class Handler(RequestHandler):
         """The request's JSON; `empty` when there is none and that is allowed."""
         if not self.request.body and empty is not None:
             return empty
-        if len(self.request.body) > BODY_MOST_BYTES:
-            size = f"{len(self.request.body)} bytes, and {BODY_MOST_BYTES} are taken"
+        if len(self.request.body) > MAX_BODY_BYTES:
+            size = f"{len(self.request.body)} bytes, and {MAX_BODY_BYTES} are taken"
             raise ApiError(413, f"The body of this request has {size}")
         if not self.request.body:
             told = "No content to map due to end-of-input"
@@ -120,7 +120,7 @@ class Handler(RequestHandler):
     def app(self, app_id: str) -> App:
         app_id = app_definitions.absolute(app_id)
         if app_id not in self.supervisor.apps:
-            raise errors.no_app(app_id)
+            raise errors.app_not_found(app_id)
         return self.supervisor.apps[app_id]
 
     def changed(self, app_id: str, body: Any) -> Definition:
@@ -177,7 +177,7 @@ class Handler(RequestHandler):
         """With `?omit=long`, which only this engine knows, without the long values of its env."""
         if self.get_query_argument("omit", "") != "long":
             return definition
-        return definition | {"env": chunks.brief(definition["env"])}
+        return definition | {"env": chunks.without_long(definition["env"])}
 
     def task_json(self, task: Task) -> marathon_json.Json:
         return marathon_json.task(task, self.supervisor.host, self.house.agent_id)

@@ -62,7 +62,7 @@ class GroupsHandler(Handler):
         given = body.get("id")
         if given is not None and not isinstance(given, str):
             raise invalid([fault("/id", "error.expected.jsstring")])
-        group_id = app_definitions.resolved(given or "", app_definitions.absolute(group or ""))
+        group_id = app_definitions.resolve(given or "", app_definitions.absolute(group or ""))
         if group_id != "/" and (error := app_definitions.path_error(group_id)):
             raise invalid([fault("/id", error)])
         return group_id, body
@@ -81,7 +81,7 @@ class GroupsHandler(Handler):
         now = self.changes.tree(group_id) if group_id in self.changes.groups else Tree()
         if "scaleBy" in alone:
             self.changes.tree(group_id)
-            return group_tree.scaled(now, body["scaleBy"])
+            return group_tree.scale(now, body["scaleBy"])
         return group_tree.update(body, group_id, now)
 
     def _regroup(self, group_id: str, wanted: Tree, status: int) -> None:

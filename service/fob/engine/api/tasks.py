@@ -9,7 +9,7 @@ from fob.engine.definitions import app_definitions
 from fob.engine.definitions.field_types import (
     Faults,
     fault,
-    listed,
+    list_of,
     text,
 )
 from fob.engine.errors import ApiError, invalid
@@ -20,7 +20,7 @@ from fob.engine.tasks.marathon_json import Json
 from fob.engine.tasks.task import Task
 
 FILE_CHUNK_BYTES = 2**20
-_IDS = listed(text())
+_IDS = list_of(text())
 _TASK_ID = re.compile(r".+[._][^._]+")
 
 

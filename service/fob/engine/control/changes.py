@@ -47,14 +47,14 @@ class Changes:
     def recover(self) -> None:
         """Take note of the apps that the supervisor has found again."""
         for app_id in self._apps:
-            self.groups.entered(app_id)
+            self.groups.add_app(app_id)
 
     # apps
 
     def create(self, definition: Definition, force: bool = False) -> Deployment:
         """A new app. Raises `Refusal` 409 when its id is taken, 507 when it cannot be kept."""
         if definition["id"] in self._apps:
-            raise errors.exists(definition["id"])
+            raise errors.app_exists(definition["id"])
         return self._deploy({definition["id"]: definition}, force)
 
     def put(self, definitions: Iterable[Definition], force: bool) -> Deployment:
@@ -110,7 +110,7 @@ class Changes:
             reason = str(refusal)
             self._tell_group("group_change_failed", group_id, utc_now(), reason=reason)
             raise
-        if group_id in self.groups.made:
+        if group_id in self.groups.explicit:
             self._store.put_group_version(group_id, deployment.version, self._content(group_id))
         return deployment
 
@@ -138,8 +138,12 @@ class Changes:
         self, group_id: str, wanted: Tree
     ) -> tuple[dict[str, Definition | None], dict[str, Dependencies | None]]:
         now = self.tree(group_id) if group_id in self.groups else Tree()
-        made: dict[str, Dependencies | None] = dict.fromkeys(now.groups.keys() & self.groups.made)
-        made |= {above: self.groups.made.get(above, ()) for above in group_tree.ancestors(group_id)}
+        made: dict[str, Dependencies | None] = dict.fromkeys(
+            now.groups.keys() & self.groups.explicit
+        )
+        made |= {
+            above: self.groups.explicit.get(above, ()) for above in group_tree.ancestors(group_id)
+        }
         apps: dict[str, Definition | None] = dict.fromkeys(now.apps)
         made |= wanted.groups
         made.pop("/", None)
@@ -184,7 +188,7 @@ class Changes:
         """The deployment, with nothing changed yet; raises `Refusal` 422 when it cannot be."""
         before = Tree(
             {id_: self._apps[id_].definition for id_ in apps if id_ in self._apps},
-            {id_: self.groups.made[id_] for id_ in made if id_ in self.groups.made},
+            {id_: self.groups.explicit[id_] for id_ in made if id_ in self.groups.explicit},
         )
         version = _after(app["version"] for app in before.apps.values())
         after = Tree(
@@ -198,7 +202,7 @@ class Changes:
         self._check_ids(before, after)
         if refused := [f for app in after.apps.values() for f in self._policy.refused(app)]:
             raise errors.invalid(refused)
-        steps = plans.steps(before.apps, after.apps, self.groups.made | after.groups)
+        steps = plans.steps(before.apps, after.apps, self.groups.explicit | after.groups)
         return Deployment(before, after, steps, version)
 
     def _check_ids(self, before: Tree, after: Tree) -> None:
@@ -207,14 +211,14 @@ class Changes:
         gone = before.apps.keys() - after.apps.keys()
         for id_ in new:
             above = set(group_tree.ancestors(id_)) - gone
-            taken = self.groups.clash(id_, gone) or id_ in after.groups
+            taken = self.groups.conflicts(id_, gone) or id_ in after.groups
             if taken or above & new or any(group_id in self._apps for group_id in above):
                 text = "Groups and Applications may not have the same identifier."
                 raise errors.invalid([fault("/", text)])
 
     def _keep(self, deployment: Deployment) -> None:
         before, after = deployment.before, deployment.after
-        with self._store.together():
+        with self._store.transaction():
             self._deployments.keep(deployment)
             for app_id in before.apps.keys() - after.apps.keys():
                 self._store.remove_app(app_id)
@@ -230,16 +234,16 @@ class Changes:
         before, after, version = deployment.before, deployment.after, deployment.version
         for app_id in before.apps.keys() - after.apps.keys():
             self._supervisor.forget(self._apps[app_id])
-            self.groups.left(app_id)
+            self.groups.remove_app(app_id)
         for app_id, definition in after.apps.items():
             if app_id in self._apps:
                 self._apps[app_id].change(definition, version)
             else:
                 self._supervisor.enter(AppRecord(definition, version, [], held=False))
-                self.groups.entered(app_id)
+                self.groups.add_app(app_id)
         for group_id in before.groups.keys() - after.groups.keys():
-            del self.groups.made[group_id]
-        self.groups.made |= after.groups
+            del self.groups.explicit[group_id]
+        self.groups.explicit |= after.groups
 
     def _tell_group(self, type_: str, group_id: str, version: str, **more: Any) -> None:
         self._events.publish(type_, groupId=group_id, version=version, **more)

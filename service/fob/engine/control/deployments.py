@@ -44,7 +44,7 @@ class Deployments:
     def check_unlocked(self, app_ids: Iterable[str], force: bool) -> None:
         """Raise `Refusal` 409 when other deployments hold one of the apps, unless `force`."""
         if not force and (holding := self._holding(app_ids)):
-            raise errors.locked(sorted(other.id for other in holding))
+            raise errors.app_locked(sorted(other.id for other in holding))
 
     def postponed(self, app_id: str) -> bool:
         """True while the app waits for a step that has not begun."""

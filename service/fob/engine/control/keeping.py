@@ -28,7 +28,7 @@ class Keeping:
         change, before that. Raises `Refusal` 507 when it cannot be kept."""
         for other in instead_of:
             if other.kept:
-                self._underway.drop(other.id)
+                self._underway.remove(other.id)
         if deployment.steps and not deployment.creates_one:
             self._underway.put(_record(deployment))
             deployment.kept = True
@@ -44,19 +44,19 @@ class Keeping:
         """Its next step is under way."""
         if deployment.kept:
             with _as_far_as_possible(deployment):
-                self._underway.move(deployment.id, deployment.current)
+                self._underway.set_step(deployment.id, deployment.current)
 
     def ended(self, deployment: Deployment) -> None:
         """It is over."""
         if deployment.kept:
             with _as_far_as_possible(deployment):
-                self._underway.drop(deployment.id)
+                self._underway.remove(deployment.id)
 
     def found(self, wanted: Apps) -> Iterator[Deployment]:
         """Those that were under way, the oldest first; `wanted` are the apps that there are."""
         for record in self._underway.all():
             if _is_stale(record, wanted):  # an engine was here that knew of no records
-                self._underway.drop(record.id)
+                self._underway.remove(record.id)
             else:
                 yield _deployment(record, wanted)
 

@@ -87,7 +87,7 @@ class Placements:
         bound = [app.listeners.pop(0)] if app.listeners else []
         try:
             for index, asked in list(enumerate(ports_of(app.definition)))[len(bound) :]:
-                bound.append(bind(self.host, asked.fixed, before[index : index + 1]))
+                bound.append(bind(self.host, asked.host_port, before[index : index + 1]))
         except NoRoom:
             for sock in bound:
                 sock.close()

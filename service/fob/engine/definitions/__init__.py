@@ -1,1 +1,1 @@
-"""What apps and groups may say: defaults, refusals and merges, as functions of the JSON alone."""
+"""App and group definitions: defaults, validation and merging, as functions of the JSON alone."""

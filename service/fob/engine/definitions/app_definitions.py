@@ -1,4 +1,4 @@
-"""App definitions: Marathon's defaults, what is refused, and how a change is merged in."""
+"""App definitions: Marathon's defaults, validation, and how a change is merged in."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from fob.engine.definitions import (
 from fob.engine.definitions.containers import image_of
 from fob.engine.errors import invalid
 
-# Marathon's wire names, complete with defaults; in `env`, long values are in pieces
+# Marathon's JSON with all defaults filled in, except that long values of `env` are `ChunkedText`
 Definition = dict[str, Any]
 Faults = field_types.Faults
 
-# Marathon 1.5's own defaults; what is absent here is absent from the answers
+# Marathon 1.5's defaults; a field without a default here is absent from responses unless set
 DEFAULTS: Definition = {
     "args": None,
     "backoffFactor": 1.15,
@@ -49,23 +49,23 @@ DEFAULTS: Definition = {
     "user": None,
 }
 _PORTS = frozenset(("ports", "portDefinitions"))
-_OFTEN_EQUAL = ("healthChecks", "portDefinitions", "upgradeStrategy")  # in many apps
+_SHARED = ("healthChecks", "portDefinitions", "upgradeStrategy")  # equal in most apps
 ACTIVATION_LABEL = contract.ACTIVATION
 
 
 def activated(definition: Definition) -> bool:
-    """True for an app that takes its listening socket from its parent and says when it is ready."""
+    """Whether the app's tasks inherit their listening socket and report when they are ready."""
     return ACTIVATION_LABEL in definition["labels"]
 
 
 def on_demand(definition: Definition) -> bool:
-    """True for an app whose tasks run while they are called, and else are their socket only."""
-    wanted = definition["labels"].get(ACTIVATION_LABEL) == "on-demand"
-    return wanted and bool(definition["portDefinitions"]) and not image_of(definition)
+    """Whether the app's tasks have a process only while they are called, and else just a socket."""
+    labelled = definition["labels"].get(ACTIVATION_LABEL) == "on-demand"
+    return labelled and bool(definition["portDefinitions"]) and not image_of(definition)
 
 
 def command_of(definition: Definition) -> list[str]:
-    """The command line of each of the app's tasks."""
+    """Return the command line of the app's tasks."""
     if definition["cmd"] is not None:
         return ["/bin/sh", "-c", definition["cmd"]]
     arguments: list[str] = definition["args"] or []
@@ -73,32 +73,32 @@ def command_of(definition: Definition) -> list[str]:
 
 
 def absolute(app_id: str) -> str:
-    """`app_id` with one leading slash, none doubled, none trailing."""
+    """Return `app_id` with one leading slash, none doubled, none trailing."""
     return "/" + "/".join(part for part in app_id.split("/") if part)
 
 
 def complete(body: Any, app_id: str | None = None) -> Definition:
-    """The definition that `body` asks for, with every default filled in.
+    """Return the definition that `body` asks for, with every default filled in.
 
-    `null` means absent and unknown keys are ignored, as Marathon has it.
-    Raises `Refusal` 422 naming every fault.
+    As in Marathon, null means absent, and unknown keys are ignored. `app_id` overrides the id in
+    the body. Raises `ApiError` 422 naming every fault.
     """
     faults: Faults = []
-    given: Definition = fields.READ(body, None, faults)
-    id_ = fields.read_id(app_id or (body.get("id") if isinstance(body, dict) else None), faults)
+    given: Definition = fields.parse(body, None, faults)
+    id_ = fields.parse_id(app_id or (body.get("id") if isinstance(body, dict) else None), faults)
     _check(faults)
-    definition = DEFAULTS | fields.newer(given) | {"id": id_}
-    _check(list(rules.older_faults(given)) or list(rules.faults(definition)))
+    definition = DEFAULTS | fields.modernized(given) | {"id": id_}
+    _check(list(rules.legacy_faults(given)) or list(rules.faults(definition)))
     if image_of(definition):
         ports = definition["portDefinitions"] if _PORTS & given.keys() else []
-        definition |= containers.settled(definition, len(ports))
-    _check(list(checks.faults(definition)))  # who speak of the settled ports
+        definition |= containers.normalized(definition, len(ports))
+    _check(list(checks.faults(definition)))  # checks refer to the normalized ports
     if definition["dependencies"]:
         group_id, needs = id_.rpartition("/")[0], definition["dependencies"]
-        definition["dependencies"] = [fields.resolved(each, group_id) for each in needs]
-    definition["env"] = chunks.folded(definition["env"])
-    rules.settle(definition)
-    definition |= {name: chunks.common(definition[name]) for name in _OFTEN_EQUAL}
+        definition["dependencies"] = [fields.resolve(each, group_id) for each in needs]
+    definition["env"] = chunks.chunk_values(definition["env"])
+    rules.fill_defaults(definition)
+    definition |= {name: chunks.shared(definition[name]) for name in _SHARED}
     return definition
 
 
@@ -108,18 +108,18 @@ def _check(faults: Faults) -> None:
 
 
 def merge(old: Definition, change: Any, app_id: str) -> Definition:
-    """`old` with the keys of `change` put in its place (PUT and PATCH merge at the top level)."""
+    """Return `old` with the top-level fields of `change` replaced, as PUT and PATCH merge."""
     if not isinstance(change, dict):
         raise invalid([fault("/", "error.expected.jsobject")])
     change = {key: value for key, value in change.items() if key not in ("id", "version")}
-    kept = old | {"env": chunks.unfolded(old["env"])}
-    if containers.bridged(old):  # whose ports are its container's
+    kept = old | {"env": chunks.join_values(old["env"])}
+    if containers.bridged(old):  # then `container.portMappings` has the ports
         del kept["portDefinitions"]
-    if "networks" not in change and containers.older_network(change.get("container")):
+    if "networks" not in change and containers.has_legacy_network(change.get("container")):
         del kept["networks"]
-    for older, newer in (("uris", "fetch"), ("ports", "portDefinitions")):
-        if older in change and newer not in change:
-            kept.pop(newer, None)
+    for legacy, modern in (("uris", "fetch"), ("ports", "portDefinitions")):
+        if legacy in change and modern not in change:
+            kept.pop(modern, None)
     if "cmd" in change and change["cmd"] is not None:
         kept["args"] = None
     if "args" in change and change["args"] is not None:
@@ -129,4 +129,4 @@ def merge(old: Definition, change: Any, app_id: str) -> Definition:
 
 fault = field_types.fault
 path_error = fields.path_error
-resolved = fields.resolved
+resolve = fields.resolve

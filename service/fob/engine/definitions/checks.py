@@ -1,5 +1,4 @@
-"""Health and readiness checks as apps define them: Marathon's defaults, what is refused, and what
-is then to be done."""
+"""Health and readiness checks in app definitions: defaults, validation, and the checks to run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +8,13 @@ from fob.engine.definitions.containers import ports_of
 from fob.engine.definitions.field_types import (
     PORT,
     PORT_NAME,
+    boolean,
     fault,
-    listed,
-    made_of,
+    integer,
+    list_of,
+    object_of,
     one_of,
     text,
-    truth,
-    whole,
 )
 
 Json = dict[str, Any]
@@ -41,30 +40,30 @@ _READINESS: Json = {
     "preserveLastResponse": False,
 }
 _SECONDS = ("gracePeriodSeconds", "intervalSeconds", "timeoutSeconds", "delaySeconds")
-READ_HEALTH = listed(
-    made_of(
-        dict.fromkeys((*_SECONDS, "maxConsecutiveFailures"), whole())
+parse_health_checks = list_of(
+    object_of(
+        dict.fromkeys((*_SECONDS, "maxConsecutiveFailures"), integer())
         | {
             "protocol": one_of(*HEALTH_PROTOCOLS),
-            "command": made_of({"value": text(1)}, ["value"]),
+            "command": object_of({"value": text(1)}, ["value"]),
             "path": text(),
             "port": PORT,
             "portIndex": PORT,
-            "ignoreHttp1xx": truth,
+            "ignoreHttp1xx": boolean,
         }
     )
 )
-READ_READINESS = listed(
-    made_of(
+parse_readiness_checks = list_of(
+    object_of(
         {
             "name": text(1),
             "protocol": one_of(HTTP, HTTPS),
             "path": text(1, 1024),
             "portName": PORT_NAME,
-            "intervalSeconds": whole(),
-            "timeoutSeconds": whole(1),
-            "httpStatusCodesForReady": listed(whole(100, 999)),
-            "preserveLastResponse": truth,
+            "intervalSeconds": integer(),
+            "timeoutSeconds": integer(1),
+            "httpStatusCodesForReady": list_of(integer(100, 999)),
+            "preserveLastResponse": boolean,
         }
     )
 )
@@ -76,10 +75,10 @@ _NO_PORT = (
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """What to do, and how often; `definition` is what Marathon's clients know of it.
+    """A health check to run; `definition` is its JSON in the app.
 
-    `protocol` is HTTP, HTTPS, TCP or COMMAND; `port` is a number, or the `index` of one of the
-    task's.
+    `protocol` is HTTP, HTTPS, TCP or COMMAND. The port to check is `port`, or if that is None the
+    task's port number `index`.
     """
 
     definition: Json
@@ -92,13 +91,13 @@ class HealthCheck:
     interval_seconds: float
     timeout_seconds: float
     delay_seconds: float
-    most_failures: int  # in a row; 0: as many as there are
-    ignores_1xx: bool
+    max_failures: int  # consecutive; 0: no maximum
+    ignore_1xx: bool
 
 
 @dataclass(frozen=True)
 class ReadinessCheck:
-    """A page that answers with one of `statuses` once the task is ready, on its port `index`."""
+    """A GET of `path` on the task's port number `index`; it is ready at one of `statuses`."""
 
     name: str
     protocol: str
@@ -107,36 +106,36 @@ class ReadinessCheck:
     interval_seconds: float
     timeout_seconds: float
     statuses: tuple[int, ...]
-    keeps_answer: bool
+    keeps_response: bool
 
 
 def health_checks(definition: Json) -> list[HealthCheck]:
-    """The health checks of an app's tasks, in order."""
+    """Return the health checks of an app's tasks, in order."""
     return [_health_check(given) for given in definition["healthChecks"]]
 
 
 def readiness_checks(definition: Json) -> list[ReadinessCheck]:
-    """The readiness checks of an app's tasks, in order."""
-    checks = definition.get("readinessChecks", [])  # which older apps do not have
+    """Return the readiness checks of an app's tasks, in order."""
+    checks = definition.get("readinessChecks", [])  # absent in apps stored by old engines
     names = [port.name for port in ports_of(definition)] if checks else []
     return [_readiness_check(given, names) for given in checks]
 
 
-def start_seconds(definition: Json) -> float:
-    """How long a task may take that says itself when it has started."""
+def start_timeout(definition: Json) -> float:
+    """Return the seconds within which a task that reports its own start must have started."""
     first = [*definition["healthChecks"], {}][0]
     return float(first.get("gracePeriodSeconds", _HEALTH["gracePeriodSeconds"]))
 
 
-def settle(definition: Json) -> None:
-    """Fill in what checks do not say. The definition has no `faults`."""
+def fill_defaults(definition: Json) -> None:
+    """Fill in the defaults of checks, in place. The definition must have no `faults`."""
     health, readiness = definition["healthChecks"], definition["readinessChecks"]
-    definition["healthChecks"] = [_settled_health(check) for check in health]
+    definition["healthChecks"] = [_complete_health(check) for check in health]
     definition["readinessChecks"] = [_READINESS | check for check in readiness]
 
 
 def faults(definition: Json) -> Iterator[Json]:
-    """What is wrong with the checks, by Marathon's paths."""
+    """Faults of the checks, with Marathon's paths."""
     if definition["healthChecks"]:
         yield from _health_faults(definition)
     if definition["readinessChecks"]:
@@ -158,8 +157,8 @@ def _health_check(given: Json) -> HealthCheck:
         interval_seconds=check["intervalSeconds"],
         timeout_seconds=check["timeoutSeconds"],
         delay_seconds=check["delaySeconds"] if from_mesos else 0,
-        most_failures=check["maxConsecutiveFailures"],
-        ignores_1xx=bool(check.get("ignoreHttp1xx")),
+        max_failures=check["maxConsecutiveFailures"],
+        ignore_1xx=bool(check.get("ignoreHttp1xx")),
     )
 
 
@@ -173,11 +172,11 @@ def _readiness_check(given: Json, port_names: list[str]) -> ReadinessCheck:
         interval_seconds=check["intervalSeconds"],
         timeout_seconds=check["timeoutSeconds"],
         statuses=tuple(check["httpStatusCodesForReady"]),
-        keeps_answer=check["preserveLastResponse"],
+        keeps_response=check["preserveLastResponse"],
     )
 
 
-def _settled_health(check: Json) -> Json:
+def _complete_health(check: Json) -> Json:
     full = _HEALTH | check
     if full["protocol"].endswith((HTTP, HTTPS)):
         full = {"path": "/", "ignoreHttp1xx": False} | full
@@ -208,8 +207,8 @@ def _readiness_faults(definition: Json) -> Iterator[Json]:
     for number, given in enumerate(checks):
         path, check = f"/readinessChecks({number})", _READINESS | given
         if check["portName"] not in names:
-            told = f"No port definition reference for portName {check['portName']}"
-            yield fault(f"{path}/portName", told)
+            message = f"No port definition reference for portName {check['portName']}"
+            yield fault(f"{path}/portName", message)
         interval, timeout = check["intervalSeconds"], check["timeoutSeconds"]
         if timeout >= interval:
             yield fault(f"{path}/timeoutSeconds", f"got {timeout}, expected less than {interval}")

@@ -1,24 +1,24 @@
-"""Constraints: what an app wants of the machines of its tasks, of which there is only this one."""
+"""Constraints on the machines that an app's tasks may run on; here there is only one machine."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fob.engine.definitions.field_types import fault, listed, text
+from fob.engine.definitions.field_types import fault, list_of, text
 from fob.errors import BadRequest
 
 Json = dict[str, Any]
 Constraint = list[str]
 
-READ = listed(listed(text()))
+parse = list_of(list_of(text()))
 _NUMBER = re.compile("[0-9]{1,9}")
 HOSTNAME = ("hostname", "@hostname")
 
 
 def attributes_of(setting: str) -> dict[str, str]:
-    """The attributes of this machine, written as for a Mesos agent: `rack:7;disk:ssd`.
+    """Parse the attributes of this machine, in the format of a Mesos agent: `rack:7;disk:ssd`.
 
-    Raises `BadRequest` for what is not written so.
+    Raises `BadRequest` if a name or value is missing.
     """
     pairs = [part.partition(":") for part in setting.split(";") if part.strip()]
     if wrong := [name for name, _, value in pairs if not name.strip() or not value.strip()]:
@@ -27,50 +27,50 @@ def attributes_of(setting: str) -> dict[str, str]:
 
 
 def unmet(constraint: Constraint, machine: Mapping[str, str], placed: int) -> str:
-    """Why the next task of an app, which has `placed` tasks already, cannot be on this machine;
-    empty when it can. `machine` has its hostname and attributes.
+    """Return why an app that already has `placed` tasks can have no other on this machine; empty
+    if it can. `machine` is its hostname and attributes.
     """
     field, operator, *rest = constraint
     operator, value = operator.upper(), rest[0] if rest else ""
     name = HOSTNAME[0] if field in HOSTNAME else field
     if name not in machine:
         known = ", ".join(machine)
-        missing = f"wants {field}, which this machine has not; it has {known}"
+        missing = f"requires {field}, which this machine does not have; it has {known}"
         return "" if operator == "UNLIKE" else missing
     return _OPERATORS[operator](field, machine[name], value, placed)
 
 
 def _unique(field: str, here: str, value: str, placed: int) -> str:
-    text = f"wants another {field} for each instance; this machine is the only one"
+    text = f"requires a different {field} for each instance; this machine is the only one"
     return text if placed else ""
 
 
 def _cluster(field: str, here: str, value: str, placed: int) -> str:
-    return f"wants the {field} {value}; here it is {here}" if value not in ("", here) else ""
+    return f"requires {field} {value}; this machine has {here}" if value not in ("", here) else ""
 
 
 def _is(field: str, here: str, value: str, placed: int) -> str:
-    return f"wants the {field} {value}; here it is {here}" if value != here else ""
+    return f"requires {field} {value}; this machine has {here}" if value != here else ""
 
 
 def _like(field: str, here: str, value: str, placed: int) -> str:
-    alike = re.fullmatch(value, here)
-    return "" if alike else f"wants a {field} like {value}; here it is {here}"
+    matches = re.fullmatch(value, here)
+    return "" if matches else f"requires {field} like {value}; this machine has {here}"
 
 
 def _unlike(field: str, here: str, value: str, placed: int) -> str:
-    alike = re.fullmatch(value, here)
-    return f"wants a {field} unlike {value}; here it is {here}" if alike else ""
+    matches = re.fullmatch(value, here)
+    return f"requires {field} unlike {value}; this machine has {here}" if matches else ""
 
 
 def _max_per(field: str, here: str, value: str, placed: int) -> str:
-    return f"wants at most {value} instances on each {field}" if placed >= int(value) else ""
+    return f"requires at most {value} instances on each {field}" if placed >= int(value) else ""
 
 
 def _group_by(field: str, here: str, value: str, placed: int) -> str:
     if not placed or int(value or 0) <= 1:
         return ""
-    return f"wants to be spread over {value} of {field}; this machine is the only one"
+    return f"requires {value} different values of {field}; this machine is the only one"
 
 
 _OPERATORS: dict[str, Callable[[str, str, str, int], str]] = {
@@ -85,14 +85,14 @@ _OPERATORS: dict[str, Callable[[str, str, str, int], str]] = {
 
 
 def faults(definition: Json) -> Iterator[Json]:
-    """What is wrong with the constraints, by Marathon's paths and in its words."""
+    """Faults of the constraints, with Marathon's paths and messages."""
     for index, constraint in enumerate(definition["constraints"]):
         if error := _fault(constraint):
             yield fault(f"/constraints({index})", error)
 
 
-def settled(constraints: list[Constraint]) -> list[Constraint]:
-    """The constraints with their operators as Marathon writes them; there are no `faults`."""
+def normalized(constraints: list[Constraint]) -> list[Constraint]:
+    """Return the constraints with operators in upper case. They must have no `faults`."""
     return [[field, operator.upper(), *rest] for field, operator, *rest in constraints]
 
 

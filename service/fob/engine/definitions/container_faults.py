@@ -1,4 +1,4 @@
-"""What an app's definition may say of its container and networks, and what is wrong with it."""
+"""Parsers and validation of the fields `container` and `networks`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,27 +8,27 @@ from fob.engine.definitions.containers import (
     CONTAINER,
     DOCKER,
     HOST,
+    LEGACY_NETWORKS,
     MESOS,
-    OLDER_NETWORKS,
 )
 from fob.engine.definitions.field_types import (
     ENABLE,
     LABELS,
     PORT,
     PORT_NAME,
+    boolean,
     fault,
-    listed,
-    made_of,
+    integer,
+    list_of,
+    object_of,
     one_of,
     text,
-    truth,
-    whole,
 )
 
 Json = dict[str, Any]
 
-_MAPPINGS = listed(
-    made_of(
+_mappings = list_of(
+    object_of(
         {
             "containerPort": PORT,
             "hostPort": PORT,
@@ -36,52 +36,52 @@ _MAPPINGS = listed(
             "protocol": one_of("tcp", "udp", "udp,tcp", "tcp,udp"),
             "name": PORT_NAME,
             "labels": LABELS,
-            "networkNames": listed(text()),
+            "networkNames": list_of(text()),
         }
     )
 )
-_IMAGE = text(1)
-_DOCKER = made_of(
+_image = text(1)
+_docker = object_of(
     {
-        "image": _IMAGE,
+        "image": _image,
         "network": one_of("BRIDGE", "HOST", "NONE", "USER"),
-        "forcePullImage": truth,
-        "privileged": truth,
-        "parameters": listed(made_of({"key": text(1), "value": text()}, ["key", "value"])),
-        "portMappings": _MAPPINGS,
-        "credential": made_of({}),
-        "pullConfig": made_of({}),
+        "forcePullImage": boolean,
+        "privileged": boolean,
+        "parameters": list_of(object_of({"key": text(1), "value": text()}, ["key", "value"])),
+        "portMappings": _mappings,
+        "credential": object_of({}),
+        "pullConfig": object_of({}),
     },
     ["image"],
 )
-_VOLUMES = listed(
-    made_of(
+_volumes = list_of(
+    object_of(
         {
             "containerPath": text(1),
             "hostPath": text(1),
             "mode": one_of("RO", "RW"),
-            "persistent": made_of({"size": whole()}),
-            "external": made_of({}),
+            "persistent": object_of({"size": integer()}),
+            "external": object_of({}),
             "secret": text(1),
         }
     )
 )
-READ = made_of(
+parse = object_of(
     {
         "type": one_of(DOCKER, MESOS),
-        "docker": _DOCKER,
-        "appc": made_of({"image": _IMAGE}, ["image"]),
-        "volumes": _VOLUMES,
-        "portMappings": _MAPPINGS,
+        "docker": _docker,
+        "appc": object_of({"image": _image}, ["image"]),
+        "volumes": _volumes,
+        "portMappings": _mappings,
     }
 )
-READ_NETWORKS = listed(
-    made_of({"mode": one_of(CONTAINER, BRIDGE, HOST), "name": text(1), "labels": LABELS})
+parse_networks = list_of(
+    object_of({"mode": one_of(CONTAINER, BRIDGE, HOST), "name": text(1), "labels": LABELS})
 )
 
 
 def faults(definition: Json) -> Iterator[Json]:
-    """What is wrong with `container` and `networks`, by Marathon's paths."""
+    """Faults of `container` and `networks`, with Marathon's paths."""
     container = definition["container"]
     yield from _network_faults(definition["networks"], container is not None)
     if container is not None:
@@ -92,19 +92,19 @@ def faults(definition: Json) -> Iterator[Json]:
 
 def _network_faults(networks: list[Json], contained: bool) -> Iterator[Json]:
     modes = [network.get("mode", CONTAINER) for network in networks]
-    if wrong := _mixed(networks, modes):
-        yield fault("/networks", wrong)
+    if error := _combination_error(networks, modes):
+        yield fault("/networks", error)
     elif any(m == CONTAINER and "name" not in n for m, n in zip(modes, networks, strict=True)):
-        told = "Network name must be specified when container network is selected."
-        yield fault("/networks", told)
+        message = "Network name must be specified when container network is selected."
+        yield fault("/networks", message)
     elif CONTAINER in modes:
-        yield fault("/networks", f"this engine offers one network, {HOST} or {BRIDGE}")
+        yield fault("/networks", f"this engine supports only the networks {HOST} and {BRIDGE}")
     elif modes == [BRIDGE] and not contained:
-        yield fault("/networks", "only an app with a container has a network of its own")
+        yield fault("/networks", "only an app with a container may have a bridge network")
 
 
-def _mixed(networks: list[Json], modes: list[str]) -> str:
-    """Why these networks do not go together, in Marathon's words."""
+def _combination_error(networks: list[Json], modes: list[str]) -> str:
+    """Return why these networks cannot be combined, in Marathon's words; empty if they can."""
     named = [network.get("name") for network in networks]
     if any(
         m == HOST and (n.get("name") or n.get("labels"))
@@ -130,9 +130,9 @@ def _container_faults(container: Json) -> Iterator[Json]:
     elif docker is not None and "appc" in container:
         yield fault("/container", "mesos containers should specify, at most, a single image type")
     elif "appc" in container:
-        yield fault("/container/appc", "this engine runs the images of Docker only")
+        yield fault("/container/appc", "this engine runs Docker images only")
     elif docker is None and container.get("volumes"):
-        yield fault("/container/volumes", "this engine has volumes for images only")
+        yield fault("/container/volumes", "this engine supports volumes only with a Docker image")
     for index, volume in enumerate(container.get("volumes", [])):
         yield from _volume_faults(f"/container/volumes({index})", volume)
     if docker is not None:
@@ -143,8 +143,8 @@ def _container_faults(container: Json) -> Iterator[Json]:
 
 def _docker_faults(docker: Json, kind: str) -> Iterator[Json]:
     path = "/container/docker"
-    unfit = ["credential"] if kind == DOCKER else ["credential", "network", "portMappings"]
-    for key in unfit:
+    unsupported = ["credential"] if kind == DOCKER else ["credential", "network", "portMappings"]
+    for key in unsupported:
         if docker.get(key) is not None:
             yield fault(f"{path}/{key}", "must be empty")
     if "pullConfig" in docker and kind == DOCKER:
@@ -152,20 +152,20 @@ def _docker_faults(docker: Json, kind: str) -> Iterator[Json]:
     elif "pullConfig" in docker:
         yield fault(f"{path}/pullConfig", "must be empty", ENABLE.format("secrets"))
     network = docker.get("network")
-    if network and network not in OLDER_NETWORKS:
-        offered = " and ".join(OLDER_NETWORKS)
-        yield fault(f"{path}/network", f"this engine offers {offered}, not {network}")
+    if network and network not in LEGACY_NETWORKS:
+        supported = " and ".join(LEGACY_NETWORKS)
+        yield fault(f"{path}/network", f"this engine supports {supported}, not {network}")
 
 
 def _mappings_of(container: Json) -> Iterator[tuple[str, list[Json]]]:
-    """The port mappings where they are now, and where they were before Marathon 1.5."""
+    """The port mappings in their places since and before Marathon 1.5, with their paths."""
     yield "/container/portMappings", container.get("portMappings", [])
     docker = container.get("docker", {})
     yield "/container/docker/portMappings", docker.get("portMappings", [])
 
 
 def mapping_faults(path: str, mappings: list[Json]) -> Iterator[Json]:
-    """What is wrong with port mappings, or port definitions, side by side."""
+    """Faults among port mappings or port definitions."""
     names = [mapping["name"] for mapping in mappings if "name" in mapping]
     if len(set(names)) < len(names):
         yield fault(path, "Port names must be unique.")
@@ -179,7 +179,7 @@ def _volume_faults(path: str, volume: Json) -> Iterator[Json]:
         yield fault("/container/volumes", "must be empty", ENABLE.format("secrets"))
         return
     if "persistent" in volume or "external" in volume:
-        yield fault(path, "this engine has no volumes of its own; give a hostPath")
+        yield fault(path, "this engine creates no volumes; set hostPath")
         return
     for key in ("hostPath", "containerPath"):
         if key not in volume:

@@ -1,7 +1,7 @@
-"""What an app's definition says of its container, put into Marathon's newer words.
+"""Containers and ports in app definitions, normalized to the fields of Marathon 1.5.
 
-Marathon had the network and the port mappings in `container.docker` before 1.5, and in `networks`
-and `container.portMappings` since. The engine takes both and keeps the newer ones.
+Before 1.5, Marathon had the network and port mappings in `container.docker`; since then they are in
+`networks` and `container.portMappings`. The engine accepts both forms and stores the newer one.
 """
 
 from collections.abc import Mapping
@@ -16,24 +16,24 @@ Faults = list[Json]
 CONTAINER, BRIDGE, HOST = "container", "container/bridge", "host"
 HOSTS: list[Json] = [{"mode": HOST}]  # networks
 DOCKER, MESOS = "DOCKER", "MESOS"
-SANDBOX = "/mnt/mesos/sandbox"  # Mesos's, inside a container
-OLDER_NETWORKS = {"BRIDGE": BRIDGE, "HOST": HOST}
+SANDBOX = "/mnt/mesos/sandbox"  # as Mesos mounts it in containers
+LEGACY_NETWORKS = {"BRIDGE": BRIDGE, "HOST": HOST}
 
 
 @dataclass(frozen=True)
 class Port:
-    """A port that an app asks for: the number it must have on the host (0: any), the number that
-    its `PORT_<number>` has (0: none), and its name, or none."""
+    """A port that an app asks for: the required `host_port` (0: any free one), the `number` in the
+    variable `PORT_<number>` (0: no such variable), and its name (empty: none)."""
 
-    fixed: int
-    known_as: int
+    host_port: int
+    number: int
     name: str
 
 
 @dataclass(frozen=True)
 class Container:
-    """A container to be: `ports` are (host, inside, protocol), empty on the host's own network;
-    `volumes` are (host path, path inside, mode), `mem` is MiB (0: no limit)."""
+    """A container to start: `ports` are (host port, container port, protocol), empty on the host's
+    network; `volumes` are (host path, container path, mode); `mem` is in MiB (0: no limit)."""
 
     image: str
     force_pull: bool
@@ -44,40 +44,40 @@ class Container:
     privileged: bool
     cpus: float
     mem: float
-    shell: bool  # the command is for /bin/sh; else it is the arguments of the image's own
-    notifies: bool  # it says when it is ready
+    shell: bool  # run the command by /bin/sh; else pass it as arguments to the image's entrypoint
+    notifies: bool  # reports when it is ready
 
 
 def image_of(definition: Mapping[str, Any]) -> str:
-    """The image of the app's tasks; empty for an app of processes."""
+    """Return the image of the app's tasks; empty if they are processes."""
     container = definition.get("container") or {}
     return str((container.get("docker") or {}).get("image") or "")
 
 
 def bridged(definition: Mapping[str, Any]) -> bool:
-    """True for an app whose containers have a network of their own, behind published ports."""
+    """Whether the app's containers are on a bridge network, with published ports."""
     networks = definition.get("networks") or [{}]
     return bool(image_of(definition)) and networks[0].get("mode") == BRIDGE
 
 
-def older_network(container: Any) -> bool:
-    """True for a container that names its network as before Marathon 1.5."""
+def has_legacy_network(container: Any) -> bool:
+    """Whether the container names its network as before Marathon 1.5."""
     docker = container.get("docker") if isinstance(container, dict) else None
     return isinstance(docker, dict) and docker.get("network") is not None
 
 
 def ports_of(definition: Mapping[str, Any]) -> list[Port]:
-    """The host's ports that each task of the app needs, in order."""
+    """Return the host ports that each task of the app needs, in order."""
     if bridged(definition):
         mappings = definition["container"]["portMappings"]
         return [Port(m["hostPort"], m["containerPort"], m.get("name") or "") for m in mappings]
-    fixed = definition["requirePorts"]
+    required = definition["requirePorts"]
     asked = [(port.get("port", 0), port.get("name")) for port in definition["portDefinitions"]]
-    return [Port(number if fixed else 0, number, name or "") for number, name in asked]
+    return [Port(number if required else 0, number, name or "") for number, name in asked]
 
 
 def container_of(definition: Mapping[str, Any], host_ports: tuple[int, ...]) -> Container | None:
-    """The container of one task with these ports; None for a process."""
+    """Return the container for a task that got `host_ports`; None if it is a process."""
     if not image_of(definition):
         return None
     container = definition["container"]
@@ -105,31 +105,38 @@ def container_of(definition: Mapping[str, Any], host_ports: tuple[int, ...]) -> 
     )
 
 
-def settled(definition: Json, ports: int) -> Json:
-    """The keys `container`, `networks` and `portDefinitions` in the newer words, with defaults.
+def normalized(definition: Json, ports: int) -> Json:
+    """Return `container`, `networks` and perhaps `portDefinitions` in the form of Marathon 1.5.
 
-    There is an image, and nothing wrong; `ports` is how many it asks for without a container.
+    Defaults are filled in. The definition must have an image and no faults; `ports` is the number
+    of ports that it defines outside the container.
     """
     given = definition["container"]
     docker = dict(given["docker"])
-    older, mappings = docker.pop("network", None), docker.pop("portMappings", None)
-    networks = [{"mode": OLDER_NETWORKS[older]}] if older else definition["networks"]
-    plain = {"forcePullImage": False, "privileged": False, "parameters": []}
+    legacy, mappings = docker.pop("network", None), docker.pop("portMappings", None)
+    networks = [{"mode": LEGACY_NETWORKS[legacy]}] if legacy else definition["networks"]
+    defaults = {"forcePullImage": False, "privileged": False, "parameters": []}
     container = {
         "type": given.get("type", DOCKER),
-        "docker": plain | docker,
+        "docker": defaults | docker,
         "volumes": given.get("volumes", []),
     }
     if networks[0]["mode"] != BRIDGE:
         return {"container": container, "networks": networks}
     mappings = mappings or given.get("portMappings", mappings)
-    container["portMappings"] = _settled_mappings(mappings, ports)
+    container["portMappings"] = _complete_mappings(mappings, ports)
     return {"container": container, "networks": networks, "portDefinitions": []}
 
 
-def _settled_mappings(mappings: list[Json] | None, ports: int) -> list[Json]:
-    """As many as there are `ports` asked for, at least; of an app that says nothing it is one."""
+def _complete_mappings(mappings: list[Json] | None, ports: int) -> list[Json]:
+    """Return at least as many mappings as `ports`; one if the app has no key `portMappings`."""
     found = [{"name": "default"}] if mappings is None else mappings
     found = [*found, *({} for _ in range(ports - len(found)))]
-    plain = {"containerPort": 0, "hostPort": 0, "protocol": "tcp", "servicePort": 0, "labels": {}}
-    return [plain | mapping for mapping in found]
+    defaults = {
+        "containerPort": 0,
+        "hostPort": 0,
+        "protocol": "tcp",
+        "servicePort": 0,
+        "labels": {},
+    }
+    return [defaults | mapping for mapping in found]

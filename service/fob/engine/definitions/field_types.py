@@ -1,6 +1,6 @@
-"""The types and limits of what definitions may say, with Marathon's words for what is not so.
+"""The types and ranges of definition fields, as parsers that report faults in Marathon's words.
 
-Where Marathon 1.5 has only a name for a fault (`error.min`), the same in words follows it.
+Marathon 1.5 names some faults only by a code (`error.min`); here a message in words follows it.
 """
 
 import re
@@ -10,13 +10,15 @@ from typing import Any
 
 Json = dict[str, Any]
 Faults = list[Json]
-Path = tuple[Any, str | int] | None  # of what it is in, and its key or index there; None: the whole
-# takes a value and its path, adds to the faults, and returns the value as it is kept: objects
-# without nulls and unknown keys; what it returns of a value with faults is of no use
-Read = Callable[[Any, Path, Faults], Any]
+# where a value is: the path of its parent, and its key or index there; None is the root.
+# A linked list, because paths are needed only if there is a fault, and every value has one.
+Path = tuple[Any, str | int] | None
+# Takes a value and its path, appends to the faults, and returns the value to store: objects without
+# nulls and unknown keys. If it has appended a fault, the returned value is meaningless.
+Parser = Callable[[Any, Path, Faults], Any]
 
-WHOLE_MOST = 2**31 - 1
-NUMBER_MOST = sys.float_info.max
+MAX_INTEGER = 2**31 - 1
+MAX_NUMBER = sys.float_info.max
 ENABLE = "Feature {0} is not enabled. Enable with --enable_features {0})"
 
 
@@ -24,135 +26,137 @@ def fault(path: str, *errors: str) -> Json:
     return {"path": path, "errors": list(errors)}
 
 
-def at(path: Path, *errors: str) -> Json:
-    """A fault, with the path in Marathon's words: `/portDefinitions(0)/port`."""
-    told = ""
+def fault_at(path: Path, *errors: str) -> Json:
+    """A fault, with the path in Marathon's notation: `/portDefinitions(0)/port`."""
+    written = ""
     while path is not None:
         path, key = path
-        told = f"({key}){told}" if isinstance(key, int) else f"/{key}{told}"
-    return fault(told or "/", *errors)
+        written = f"({key}){written}" if isinstance(key, int) else f"/{key}{written}"
+    return fault(written or "/", *errors)
 
 
-def text(fewest: int = 0, most: int = sys.maxsize, pattern: re.Pattern[str] | None = None) -> Read:
-    """A string of so many characters, which matches all of `pattern`."""
+def text(
+    min_chars: int = 0, max_chars: int = sys.maxsize, pattern: re.Pattern[str] | None = None
+) -> Parser:
+    """A string of `min_chars` to `max_chars` characters that matches `pattern` as a whole."""
 
-    def read(value: Any, path: Path, faults: Faults) -> Any:
+    def parse(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not str:
-            faults.append(at(path, "error.expected.jsstring"))
-        elif len(value) < fewest:
-            faults.append(at(path, "error.minLength", "must not be empty"))
-        elif len(value) > most:
-            told = f"has {len(value)} characters, expected {most} or fewer"
-            faults.append(at(path, "error.maxLength", told))
+            faults.append(fault_at(path, "error.expected.jsstring"))
+        elif len(value) < min_chars:
+            faults.append(fault_at(path, "error.minLength", "must not be empty"))
+        elif len(value) > max_chars:
+            message = f"has {len(value)} characters, expected {max_chars} or fewer"
+            faults.append(fault_at(path, "error.maxLength", message))
         elif "\0" in value:
-            faults.append(at(path, "error.pattern", "must not have a NUL in it"))
+            faults.append(fault_at(path, "error.pattern", "must not contain NUL"))
         elif pattern and not pattern.fullmatch(value):
-            told = f"must fully match regular expression '^{pattern.pattern}$'"
-            faults.append(at(path, "error.pattern", told))
+            message = f"must fully match regular expression '^{pattern.pattern}$'"
+            faults.append(fault_at(path, "error.pattern", message))
         return value
 
-    return read
+    return parse
 
 
-def number(least: float, most: float = NUMBER_MOST) -> Read:
-    def read(value: Any, path: Path, faults: Faults) -> Any:
-        # neither true, nor infinite, nor what no float can hold
-        if type(value) not in (int, float) or not -NUMBER_MOST <= value <= NUMBER_MOST:
-            faults.append(at(path, "error.expected.jsnumber"))
-        elif value < least:
-            told = f"got {float(value)}, expected {float(least)} or more"
-            faults.append(at(path, "error.min", told))
-        elif value > most:
-            told = f"got {float(value)}, expected {float(most)} or less"
-            faults.append(at(path, "error.max", told))
+def number(minimum: float, maximum: float = MAX_NUMBER) -> Parser:
+    def parse(value: Any, path: Path, faults: Faults) -> Any:
+        # excludes bool, NaN, infinities, and integers that no float can hold
+        if type(value) not in (int, float) or not -MAX_NUMBER <= value <= MAX_NUMBER:
+            faults.append(fault_at(path, "error.expected.jsnumber"))
+        elif value < minimum:
+            message = f"got {float(value)}, expected {float(minimum)} or more"
+            faults.append(fault_at(path, "error.min", message))
+        elif value > maximum:
+            message = f"got {float(value)}, expected {float(maximum)} or less"
+            faults.append(fault_at(path, "error.max", message))
         return value
 
-    return read
+    return parse
 
 
-def whole(least: int = 0, most: int = WHOLE_MOST) -> Read:
-    """A number without a fraction; 2.0 is 2."""
+def integer(minimum: int = 0, maximum: int = MAX_INTEGER) -> Parser:
+    """A number without a fraction; 2.0 becomes 2."""
 
-    def read(value: Any, path: Path, faults: Faults) -> Any:
-        if type(value) is int and least <= value <= most:
+    def parse(value: Any, path: Path, faults: Faults) -> Any:
+        if type(value) is int and minimum <= value <= maximum:
             return value
         if type(value) not in (int, float):
-            faults.append(at(path, "error.expected.jsnumber"))
-        elif not -WHOLE_MOST <= value <= WHOLE_MOST or value % 1:
-            faults.append(at(path, "error.expected.int"))
-        elif value < least:
-            faults.append(at(path, "error.min", f"got {value}, expected {least} or more"))
-        elif value > most:
-            faults.append(at(path, "error.max", f"got {value}, expected {most} or less"))
+            faults.append(fault_at(path, "error.expected.jsnumber"))
+        elif not -MAX_INTEGER <= value <= MAX_INTEGER or value % 1:
+            faults.append(fault_at(path, "error.expected.int"))
+        elif value < minimum:
+            faults.append(fault_at(path, "error.min", f"got {value}, expected {minimum} or more"))
+        elif value > maximum:
+            faults.append(fault_at(path, "error.max", f"got {value}, expected {maximum} or less"))
         else:
             return int(value)
         return value
 
-    return read
+    return parse
 
 
-def truth(value: Any, path: Path, faults: Faults) -> Any:
+def boolean(value: Any, path: Path, faults: Faults) -> Any:
     if type(value) is not bool:
-        faults.append(at(path, "error.expected.jsboolean"))
+        faults.append(fault_at(path, "error.expected.jsboolean"))
     return value
 
 
-def one_of(*words: str) -> Read:
-    """One of these words, in capitals or not."""
+def one_of(*words: str) -> Parser:
+    """One of these words, in any case; returns it as written here."""
     known = {word.lower(): word for word in words}
 
-    def read(value: Any, path: Path, faults: Faults) -> Any:
+    def parse(value: Any, path: Path, faults: Faults) -> Any:
         word = known.get(value.lower()) if type(value) is str else None
         if word is None:
-            told = f"must be one of {', '.join(words)}"
-            faults.append(at(path, "error.unknown.enum.literal", told))
+            message = f"must be one of {', '.join(words)}"
+            faults.append(fault_at(path, "error.unknown.enum.literal", message))
         return word
 
-    return read
+    return parse
 
 
-def listed(item: Read) -> Read:
-    def read(value: Any, path: Path, faults: Faults) -> Any:
+def list_of(item: Parser) -> Parser:
+    def parse(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not list:
-            faults.append(at(path, "error.expected.jsarray"))
+            faults.append(fault_at(path, "error.expected.jsarray"))
             return []
         return [item(each, (path, index), faults) for index, each in enumerate(value)]
 
-    return read
+    return parse
 
 
-def mapped(item: Read) -> Read:
-    """An object that may have any keys."""
+def map_of(item: Parser) -> Parser:
+    """An object with any keys, whose values are all `item`s."""
 
-    def read(value: Any, path: Path, faults: Faults) -> Any:
+    def parse(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not dict:
-            faults.append(at(path, "error.expected.jsobject"))
+            faults.append(fault_at(path, "error.expected.jsobject"))
             return {}
         return {key: item(each, (path, key), faults) for key, each in value.items()}
 
-    return read
+    return parse
 
 
-def made_of(fields: Mapping[str, Read], needed: Collection[str] = ()) -> Read:
-    """An object with these keys, of which some are needed."""
+def object_of(fields: Mapping[str, Parser], required: Collection[str] = ()) -> Parser:
+    """An object with these fields. Null means absent, and unknown keys are dropped."""
     find = fields.get
 
-    def read(value: Any, path: Path, faults: Faults) -> Any:
+    def parse(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not dict:
-            faults.append(at(path, "error.expected.jsobject"))
+            faults.append(fault_at(path, "error.expected.jsobject"))
             return {}
-        for key in needed:
+        for key in required:
             if value.get(key) is None:
-                faults.append(at((path, key), "error.path.missing"))
+                faults.append(fault_at((path, key), "error.path.missing"))
         return {
             key: field(each, (path, key), faults)
             for key, each in value.items()
             if each is not None and (field := find(key))
         }
 
-    return read
+    return parse
 
 
-PORT = whole(0, 65535)
+PORT = integer(0, 65535)
 PORT_NAME = text(1, pattern=re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"))
-LABELS = mapped(text())
+LABELS = map_of(text())

@@ -1,4 +1,4 @@
-"""The keys that an app's definition may have, and the older ones in the words of the newer."""
+"""The fields of an app definition, and how those of older Marathons become those of 1.5."""
 
 import re
 from typing import Any
@@ -15,63 +15,63 @@ from fob.engine.definitions.field_types import (
     PORT,
     PORT_NAME,
     Faults,
+    Parser,
     Path,
-    Read,
+    boolean,
     fault,
-    listed,
-    made_of,
-    mapped,
+    integer,
+    list_of,
+    map_of,
     number,
+    object_of,
     one_of,
     text,
-    truth,
-    whole,
 )
 
 Json = dict[str, Any]
 
-ID_LONGEST = 200  # characters; a folder has its name
+MAX_ID_CHARS = 200  # an id names a folder, and file names have at most 255 bytes
 _SEGMENT = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _ID = re.compile(f"(?:/{_SEGMENT.pattern})+")
 _RESERVED = ("/restart", "/tasks", "/versions")
-_NO_PATH = (
+_NOT_A_PATH = (
     "must fully match regular expression '^(([a-z0-9]|[a-z0-9][a-z0-9\\-]*[a-z0-9])\\.)*"
     "([a-z0-9]|[a-z0-9][a-z0-9\\-]*[a-z0-9])|(\\.|\\.\\.)$'"
 )
 _EXECUTOR = re.compile("(//cmd)|(/?[^/]+(/[^/]+)*)|")
 _PORT_DEFINITION: Json = {"port": 0, "protocol": "tcp", "labels": {}}
-_text, _secret = text(), made_of({"secret": text(1)}, ["secret"])
+_text, _secret = text(), object_of({"secret": text(1)}, ["secret"])
 
 
 def _variable(value: Any, path: Path, faults: Faults) -> Any:
     return (_secret if type(value) is dict else _text)(value, path, faults)
 
 
-_FIELDS: dict[str, Read] = {
-    "acceptedResourceRoles": listed(_text),
-    "args": listed(_text),
+_FIELDS: dict[str, Parser] = {
+    "acceptedResourceRoles": list_of(_text),
+    "args": list_of(_text),
     "backoffFactor": number(1),
     "backoffSeconds": number(0),
     "cmd": text(1),
-    "constraints": constraints.READ,
-    "container": container_faults.READ,
+    "constraints": constraints.parse,
+    "container": container_faults.parse,
     "cpus": number(0),
-    "dependencies": listed(text(1)),
+    "dependencies": list_of(text(1)),
     "disk": number(0),
-    "env": mapped(_variable),
+    "env": map_of(_variable),
     "executor": text(pattern=_EXECUTOR),
-    "fetch": fetches.READ,
-    "gpus": whole(),
-    "healthChecks": checks.READ_HEALTH,
-    "instances": whole(),
-    "ipAddress": made_of({}),
+    "fetch": fetches.parse,
+    "gpus": integer(),
+    "healthChecks": checks.parse_health_checks,
+    "instances": integer(),
+    "ipAddress": object_of({}),
     "killSelection": one_of("YOUNGEST_FIRST", "OLDEST_FIRST"),
     "labels": LABELS,
     "maxLaunchDelaySeconds": number(0),
     "mem": number(0),
-    "networks": container_faults.READ_NETWORKS,
-    "portDefinitions": listed(
-        made_of(
+    "networks": container_faults.parse_networks,
+    "portDefinitions": list_of(
+        object_of(
             {
                 "port": PORT,
                 "protocol": one_of("tcp", "udp", "udp,tcp"),
@@ -80,46 +80,46 @@ _FIELDS: dict[str, Read] = {
             }
         )
     ),
-    "ports": listed(PORT),
-    "readinessChecks": checks.READ_READINESS,
-    "requirePorts": truth,
-    "residency": made_of({}),
-    "secrets": mapped(made_of({"source": text(1)}, ["source"])),
+    "ports": list_of(PORT),
+    "readinessChecks": checks.parse_readiness_checks,
+    "requirePorts": boolean,
+    "residency": object_of({}),
+    "secrets": map_of(object_of({"source": text(1)}, ["source"])),
     "taskKillGracePeriodSeconds": number(0),
-    "tty": truth,
-    "unreachableStrategy": upgrades.read_unreachable,
-    "upgradeStrategy": upgrades.READ,
-    "uris": fetches.READ_URIS,
+    "tty": boolean,
+    "unreachableStrategy": upgrades.parse_unreachable,
+    "upgradeStrategy": upgrades.parse,
+    "uris": fetches.parse_uris,
     "user": _text,
 }
 KEYS = frozenset(_FIELDS)
-READ = made_of(_FIELDS)
-_OLDER = frozenset(("ports", "uris", "ipAddress", "residency", "secrets", "tty"))
-_AS_IF_ABSENT = ("args", "networks")  # when they are empty
+parse = object_of(_FIELDS)
+_LEGACY = frozenset(("ports", "uris", "ipAddress", "residency", "secrets", "tty"))
+_ABSENT_IF_EMPTY = ("args", "networks")
 
 
-def newer(given: Json) -> Json:
-    """What was read, by the keys that Marathon has since 1.5."""
-    found = {key: value for key, value in given.items() if key not in _OLDER}
+def modernized(given: Json) -> Json:
+    """Replace the fields of older Marathons by those that Marathon 1.5 has in their place."""
+    found = {key: value for key, value in given.items() if key not in _LEGACY}
     if "ports" in given and "portDefinitions" not in given:
         found["portDefinitions"] = [{"port": port} for port in given["ports"]]
     if given.get("uris") and not given.get("fetch"):
         found["fetch"] = fetches.from_uris(given["uris"])
     if ports := found.get("portDefinitions"):
         found["portDefinitions"] = [_PORT_DEFINITION | port for port in ports]
-    for key in _AS_IF_ABSENT:
+    for key in _ABSENT_IF_EMPTY:
         if given.get(key) == []:
             del found[key]
     return found
 
 
-def read_id(value: Any, faults: Faults) -> str:
-    """The absolute id of an app; a relative one is in the root."""
+def parse_id(value: Any, faults: Faults) -> str:
+    """Return the absolute id of an app; a relative id is relative to the root group."""
     if value is None or not isinstance(value, str) or not value:
         missing = "error.path.missing" if value is None else "error.expected.jsstring"
         faults.append(fault("/id", "error.minLength" if value == "" else missing))
         return "/"
-    id_ = value if len(value) <= ID_LONGEST and _ID.fullmatch(value) else resolved(value, "/")
+    id_ = value if len(value) <= MAX_ID_CHARS and _ID.fullmatch(value) else resolve(value, "/")
     if id_ == "/":
         faults.append(fault("/id", "Path must contain at least one path element"))
     elif error := path_error(id_):
@@ -127,9 +127,9 @@ def read_id(value: Any, faults: Faults) -> str:
     return id_
 
 
-def resolved(path: str, group_id: str) -> str:
-    """`path` as an absolute id: one that does not begin with a slash is relative to the group, and
-    `..` is the group above."""
+def resolve(path: str, group_id: str) -> str:
+    """Return `path` as an absolute id: without a leading slash it is relative to the group, and
+    `..` is the parent group."""
     parts: list[str] = []
     for part in [*([] if path.startswith("/") else group_id.split("/")), *path.split("/")]:
         if part == "..":
@@ -140,9 +140,9 @@ def resolved(path: str, group_id: str) -> str:
 
 
 def path_error(path: str) -> str | None:
-    """What is wrong with the id of an app or a group; None when nothing is."""
-    if len(path) > ID_LONGEST:
-        return f"has {len(path)} characters, expected {ID_LONGEST} or fewer"
+    """Return what is wrong with the id of an app or group; None if it is valid."""
+    if len(path) > MAX_ID_CHARS:
+        return f"has {len(path)} characters, expected {MAX_ID_CHARS} or fewer"
     if not _ID.fullmatch(path) or path.endswith(_RESERVED):
-        return _NO_PATH
+        return _NOT_A_PATH
     return None

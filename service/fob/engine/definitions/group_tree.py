@@ -1,4 +1,4 @@
-"""The tree of groups: which there are, and what of it a group update asks to change."""
+"""The tree of groups: which groups exist, and what a group update changes in it."""
 
 import math
 from collections import Counter
@@ -8,23 +8,23 @@ from typing import Any
 
 from fob.engine.definitions import app_definitions
 from fob.engine.definitions.app_definitions import Definition, Faults, fault
-from fob.engine.definitions.field_types import WHOLE_MOST, number
+from fob.engine.definitions.field_types import MAX_INTEGER, number
 from fob.engine.errors import ApiError, invalid
 
-Dependencies = tuple[str, ...]  # ids of groups and apps, absolute
+Dependencies = tuple[str, ...]  # absolute ids of groups and apps
 _FACTOR = number(0)
 FIELDS = ("apps", "groups", "dependencies", "scaleBy", "version")
 
 
 @dataclass
 class Tree:
-    """Apps and groups by their ids: the whole of them, or a part."""
+    """Apps and groups by id: the whole tree or a part of it."""
 
     apps: dict[str, Definition] = field(default_factory=dict)
     groups: dict[str, Dependencies] = field(default_factory=dict)
 
     def below(self, group_id: str) -> "Tree":
-        """What is in a group, and the group itself."""
+        """Return the group and everything in it."""
         return Tree(
             {id_: app for id_, app in self.apps.items() if within(id_, group_id)},
             {id_: needs for id_, needs in self.groups.items() if within(id_, group_id)},
@@ -32,73 +32,71 @@ class Tree:
 
 
 class Groups:
-    """The groups that there are: those that were made, and for as long as they have one, those
-    that the paths of apps name."""
+    """All groups: explicitly created ones, which stay until they are removed, and implicit ones,
+    which exist as long as an app has them in its path."""
 
-    def __init__(self, made: dict[str, Dependencies]) -> None:
-        self.made = made
+    def __init__(self, explicit: dict[str, Dependencies]) -> None:
+        self.explicit = explicit
         self._apps_below: Counter[str] = Counter()
 
-    def entered(self, app_id: str) -> None:
-        """An app has come."""
+    def add_app(self, app_id: str) -> None:
         self._apps_below.update(ancestors(app_id))
 
-    def left(self, app_id: str) -> None:
-        """An app has gone."""
+    def remove_app(self, app_id: str) -> None:
         for group_id in ancestors(app_id):
             self._apps_below[group_id] -= 1
             if not self._apps_below[group_id]:
                 del self._apps_below[group_id]
 
     def __contains__(self, group_id: str) -> bool:
-        return group_id == "/" or group_id in self.made or group_id in self._apps_below
+        return group_id == "/" or group_id in self.explicit or group_id in self._apps_below
 
-    def clash(self, app_id: str, gone: Collection[str]) -> bool:
-        """True when an app would have the id of a group, once the apps of `gone` are no more."""
-        going = sum(app_id in ancestors(id_) for id_ in gone)
-        return app_id in self.made or self._apps_below[app_id] > going
+    def conflicts(self, app_id: str, removed: Collection[str]) -> bool:
+        """Whether `app_id` is the id of a group that still exists without the apps `removed`."""
+        leaving = sum(app_id in ancestors(id_) for id_ in removed)
+        return app_id in self.explicit or self._apps_below[app_id] > leaving
 
     def all(self) -> dict[str, Dependencies]:
-        """Every group with what it depends on."""
-        return {"/": ()} | dict.fromkeys(self._apps_below, ()) | self.made
+        """Return every group, explicit or implicit, with its dependencies."""
+        return {"/": ()} | dict.fromkeys(self._apps_below, ()) | self.explicit
 
 
 def within(id_: str, group_id: str) -> bool:
-    """True for the group itself and for all below it."""
+    """Whether `id_` is the group itself or anything in it, at any depth."""
     return id_ == group_id or id_.startswith(group_id.rstrip("/") + "/")
 
 
 def parent(id_: str) -> str:
-    """The group that an app or a group is in."""
+    """Return the group that contains an app or group."""
     return id_.rpartition("/")[0] or "/"
 
 
 def ancestors(id_: str) -> Iterator[str]:
-    """The groups that an app or a group is in, from the nearest up to the root."""
+    """Yield the groups that contain an app or group, from the nearest up to the root."""
     while id_ != "/":
         id_ = parent(id_)
         yield id_
 
 
-def scaled(now: Tree, factor: Any) -> Tree:
-    """`now` with the instances of every app multiplied, and rounded up."""
+def scale(now: Tree, factor: Any) -> Tree:
+    """Return `now` with the instances of every app multiplied by `factor`, rounded up."""
     faults: Faults = []
     _FACTOR(factor, (None, "scaleBy"), faults)
-    wanted = {id_: app["instances"] * factor for id_, app in now.apps.items()} if not faults else {}
-    if any(instances > WHOLE_MOST for instances in wanted.values()):
-        faults.append(fault("/scaleBy", f"expected {WHOLE_MOST} instances of each app or less"))
+    scaled = {id_: app["instances"] * factor for id_, app in now.apps.items()} if not faults else {}
+    if any(instances > MAX_INTEGER for instances in scaled.values()):
+        faults.append(fault("/scaleBy", f"expected {MAX_INTEGER} instances of each app or less"))
     if faults:
         raise invalid(faults)
-    apps = {id_: now.apps[id_] | {"instances": math.ceil(n)} for id_, n in wanted.items()}
+    apps = {id_: now.apps[id_] | {"instances": math.ceil(n)} for id_, n in scaled.items()}
     return Tree(apps, now.groups)
 
 
 def update(body: Any, group_id: str, now: Tree) -> Tree:
-    """What is in the group once `body`, a Marathon group update, has been done.
+    """Return the group's tree after `body`, a Marathon group update, is applied to the tree `now`.
 
-    `now` is what is in it. Apps that `body` names replace those directly in the group, and so do
-    groups; what it does not name stays as it is. Ids are absolute or relative to their group.
-    Raises `Refusal` 422 naming every fault with its path: `/groups(0)/apps(1)/cpus`.
+    A list `apps` replaces the apps directly in the group, and `groups` its groups; without the key
+    they stay. Ids are absolute or relative to their group.
+    Raises `ApiError` 422 naming every fault with its path: `/groups(0)/apps(1)/cpus`.
     """
     faults: Faults = []
     tree = _update(body, group_id, now, "", faults)
@@ -129,28 +127,28 @@ def _update(body: Any, group_id: str, now: Tree, path: str, faults: Faults) -> T
 def _groups(
     body: dict[str, Any], group_id: str, now: Tree, path: str, faults: Faults
 ) -> Iterator[Tree]:
-    for index, child in enumerate(_listed(body["groups"], f"{path}/groups", faults)):
-        where = f"{path}/groups({index})"
-        child_id = _child_id(child, group_id, where, faults)
+    for index, child in enumerate(_list(body["groups"], f"{path}/groups", faults)):
+        child_path = f"{path}/groups({index})"
+        child_id = _child_id(child, group_id, child_path, faults)
         if child_id:
-            yield _update(child, child_id, now.below(child_id), where, faults)
+            yield _update(child, child_id, now.below(child_id), child_path, faults)
 
 
 def _apps(given: Any, group_id: str, path: str, faults: Faults) -> dict[str, Definition]:
     apps: dict[str, Definition] = {}
-    for index, body in enumerate(_listed(given, path, faults)):
-        where = f"{path}({index})"
-        app_id = _child_id(body, group_id, where, faults)
+    for index, body in enumerate(_list(given, path, faults)):
+        child_path = f"{path}({index})"
+        app_id = _child_id(body, group_id, child_path, faults)
         if not app_id:
             continue
         try:
             apps[app_id] = app_definitions.complete(body, app_id)
-        except ApiError as refusal:
-            faults += [each | {"path": where + each["path"]} for each in refusal.body["details"]]
+        except ApiError as error:
+            faults += [each | {"path": child_path + each["path"]} for each in error.body["details"]]
     return apps
 
 
-def _listed(given: Any, path: str, faults: Faults) -> list[Any]:
+def _list(given: Any, path: str, faults: Faults) -> list[Any]:
     if isinstance(given, list):
         return given
     faults.append(fault(path, "error.expected.jsarray"))
@@ -158,12 +156,12 @@ def _listed(given: Any, path: str, faults: Faults) -> list[Any]:
 
 
 def _child_id(body: Any, group_id: str, path: str, faults: Faults) -> str:
-    """The absolute id of what is said to be in a group; empty, with a fault, when it is not."""
+    """Return the absolute id of a child of a group; empty, with a fault, if it is not one."""
     given = body.get("id") if isinstance(body, dict) else None
     if not isinstance(given, str):
         faults.append(fault(f"{path}/id", "error.path.missing"))
         return ""
-    child = app_definitions.resolved(given, group_id)
+    child = app_definitions.resolve(given, group_id)
     if parent(child) != group_id or child == group_id:
         hint = f"Identifier is not child of '{group_id}'. Hint: use relative paths."
         faults.append(fault(f"{path}/id", hint))
@@ -178,4 +176,4 @@ def _dependencies(given: Any, group_id: str, path: str, faults: Faults) -> Depen
     if not isinstance(given, list) or not all(isinstance(needed, str) for needed in given):
         faults.append(fault(f"{path}/dependencies", "error.expected.jsarray"))
         return ()
-    return tuple(app_definitions.resolved(needed, group_id) for needed in given)
+    return tuple(app_definitions.resolve(needed, group_id) for needed in given)

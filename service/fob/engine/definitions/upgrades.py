@@ -1,5 +1,5 @@
-"""The key `upgradeStrategy`: how an app's tasks are replaced by those of a newer version; and
-`unreachableStrategy`: after how long, by others elsewhere, which never happens on one machine."""
+"""The field `upgradeStrategy`: how tasks are replaced by those of a newer version; and
+`unreachableStrategy`, which is validated and stored but never used on one machine."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,10 +8,10 @@ from fob.engine.definitions.field_types import (
     Faults,
     Path,
     fault,
-    made_of,
+    integer,
     number,
+    object_of,
     one_of,
-    whole,
 )
 
 Json = dict[str, Any]
@@ -21,33 +21,33 @@ _STRATEGY: Json = {"minimumHealthCapacity": 1, "maximumOverCapacity": 1}
 _SINGLE = dict.fromkeys(_STRATEGY, 0)
 
 UNREACHABLE: Json = {"inactiveAfterSeconds": 0, "expungeAfterSeconds": 0}
-_read_unreachable = made_of(dict.fromkeys(UNREACHABLE, whole()))
-_read_disabled = one_of("disabled")
+_parse_unreachable = object_of(dict.fromkeys(UNREACHABLE, integer()))
+_parse_disabled = one_of("disabled")
 
-READ = made_of(dict.fromkeys(_STRATEGY, number(0, 1)))
+parse = object_of(dict.fromkeys(_STRATEGY, number(0, 1)))
 
 
-def read_unreachable(value: Any, path: Path, faults: Faults) -> Any:
+def parse_unreachable(value: Any, path: Path, faults: Faults) -> Any:
     if type(value) is str:
-        return _read_disabled(value, path, faults)
-    return UNREACHABLE | _read_unreachable(value, path, faults)
+        return _parse_disabled(value, path, faults)
+    return UNREACHABLE | _parse_unreachable(value, path, faults)
 
 
-def settled(definition: Json) -> Json:
-    """The key `upgradeStrategy`, with defaults. The definition has no `faults`."""
+def with_defaults(definition: Json) -> Json:
+    """Return `upgradeStrategy` with defaults filled in. The definition must have no `faults`."""
     default = _SINGLE if _single(definition) else _STRATEGY
     given: Json = definition["upgradeStrategy"]
     return default | given
 
 
 def faults(definition: Json) -> Iterator[Json]:
-    """What is wrong with these keys, and with an app that is never to have more than one task."""
+    """Faults of both strategies, and of an app that may never have more than one task."""
     unreachable = definition["unreachableStrategy"]
     if type(unreachable) is dict:
         inactive, expunge = (unreachable[key] for key in UNREACHABLE)
         if inactive > expunge:
-            told = f"got {inactive} seconds, expected {expunge} seconds or less"
-            yield fault("/unreachableStrategy/inactiveAfterSeconds", told)
+            message = f"got {inactive} seconds, expected {expunge} seconds or less"
+            yield fault("/unreachableStrategy/inactiveAfterSeconds", message)
     if not _single(definition):
         return
     if definition["instances"] > 1:

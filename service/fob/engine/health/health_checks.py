@@ -76,7 +76,7 @@ class HealthChecks:
     def _failed(self, task: Task, health: Health, cause: str) -> None:
         if not task.ready or _is_starting(task, health):
             return
-        before, most = health.alive, health.check.most_failures
+        before, most = health.alive, health.check.max_failures
         health.failed(cause)
         log.info("%s: health check %s failed: %s", task.record.id, health.check.protocol, cause)
         self._told.failed_check(task, health)

@@ -52,7 +52,7 @@ class Probes:
     async def ask(self, task: Task, check: ReadinessCheck) -> ProbeResponse:
         """The answer to a readiness check. Raises `ProbeFailed` when there is none."""
         port = task.record.ports[check.index]
-        page = self._get(port, check.path, check.protocol, check.keeps_answer)
+        page = self._get(port, check.path, check.protocol, check.keeps_response)
         return await _bounded(page, check.timeout_seconds)
 
     async def _look(self, task: Task, check: HealthCheck) -> bool:
@@ -66,7 +66,7 @@ class Probes:
 
     async def _get_page(self, port: int, check: HealthCheck) -> bool:
         answer = await self._get(port, check.path, check.protocol, with_body=False)
-        if answer.status < HTTPStatus.OK and check.ignores_1xx:
+        if answer.status < HTTPStatus.OK and check.ignore_1xx:
             return False
         if not HTTPStatus.OK <= answer.status < HTTPStatus.BAD_REQUEST:
             raise ProbeFailed(_named(answer.status))
@@ -167,7 +167,7 @@ def _port(task: Task, check: HealthCheck) -> int:
     ports = task.record.ports
     if check.port is None:
         return ports[check.index]
-    inside = [asked.known_as for asked in ports_of(task.definition)]
+    inside = [asked.number for asked in ports_of(task.definition)]
     bridge = bridged(task.definition) and check.port in inside
     return ports[inside.index(check.port)] if bridge else check.port
 

@@ -49,6 +49,6 @@ class ReadinessChecks:
             answer = await self._probes.ask(task, check)
         except ProbeFailed:
             return False
-        if check.keeps_answer:
+        if check.keeps_response:
             readiness.answer = answer
         return answer.status in check.statuses

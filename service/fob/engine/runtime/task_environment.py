@@ -23,7 +23,7 @@ def for_task(
 
     A container also has the variables of its image.
     """
-    env = chunks.unfolded(definition["env"])
+    env = chunks.join_values(definition["env"])
     image = image_of(definition)
     system = {"MARATHON_APP_DOCKER_IMAGE": image} if image else _system(sandbox)
     working_folder = SANDBOX if image else str(sandbox)
@@ -61,8 +61,8 @@ def _ports(record: TaskRecord, definition: Definition) -> dict[str, str]:
     if ports:
         variables |= {"PORT": ports[0], "PORTS": ",".join(ports)}
     for port, asked in zip(ports, ports_of(definition), strict=True):
-        if asked.known_as:
-            variables[f"PORT_{asked.known_as}"] = port
+        if asked.number:
+            variables[f"PORT_{asked.number}"] = port
         if asked.name:
             variables[f"PORT_{_variable_name(asked.name)}"] = port
     return variables

@@ -1,6 +1,7 @@
-"""Definitions as the store has them: JSON, in which a long value is a list of its pieces' numbers.
+"""Stored definitions: JSON in which a long value of `env` is a list of chunk numbers.
 
-A piece is a row of its own, there as long as a kept definition needs it.
+Each distinct chunk is one row, shared by all definitions that contain it, and is deleted with the
+last of them.
 """
 
 import hashlib
@@ -11,9 +12,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from fob.engine.chunks import ChunkedText, folded
+from fob.engine.chunks import ChunkedText, chunk_values
 from fob.engine.definitions.app_definitions import Definition
 
+# `pieces` is what chunks were once called; state folders keep that name
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pieces (
     number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, content BLOB NOT NULL)
@@ -21,76 +23,88 @@ CREATE TABLE IF NOT EXISTS pieces (
 
 
 class ChunkStore:
-    """The pieces of all definitions in the tables `versions` and `replaced` of `db`.
+    """The chunks of all definitions in the tables `versions` and `replaced` of `db`.
 
-    `pack`, `keep`, `let_go` and `clear` belong into a transaction; `ended` tells how that ended.
+    Call `pack`, `add_reference`, `drop_reference` and `delete_unused` within a transaction, and
+    `end_transaction` after it.
+
+    References are counted in memory rather than in the database: registering an app adds one to
+    every chunk of its program, which would be a dozen rows to update for a value that a scan of the
+    definitions gives at start. Counts of a transaction in progress are kept apart, so that a
+    rollback only has to forget them.
     """
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._db.execute(_SCHEMA)
-        self._changed: Counter[int] = Counter()  # uses, in the transaction under way
-        self._uses: Counter[int] = Counter()
-        # of the pieces packed last: most definitions begin as the one before
-        self._last: dict[str, int] = {}
-        kept = "SELECT definition FROM versions UNION ALL SELECT definition FROM replaced"
-        for (text,) in db.execute(kept):
-            self._uses.update(_numbers(_env(text)))
+        self._references: Counter[int] = Counter()  # by number, as committed
+        self._pending: Counter[int] = Counter()  # changes made by the current transaction
+        # Numbers of the chunks of the value packed last. Most apps begin with the same program, so
+        # this saves a digest and a query for nearly every chunk: with it, and without a search for
+        # old versions of a new app, storing an app went from 0.42 ms to 0.12 ms.
+        self._recent: dict[str, int] = {}
+        stored = "SELECT definition FROM versions UNION ALL SELECT definition FROM replaced"
+        for (text,) in db.execute(stored):
+            self._references.update(_chunk_numbers(_env_of(text)))
 
     def pack(self, definition: Definition) -> str:
-        """What the store keeps of it; pieces that are new are kept from now on."""
+        """Return the text to store for `definition`, and insert the chunks that are new."""
         env = {name: self._packed(value) for name, value in definition["env"].items()}
-        self._changed.update(_numbers(env))
+        self._pending.update(_chunk_numbers(env))
         return json.dumps(definition | {"env": env})
 
-    def unpack(self, text: str, read: dict[int, str]) -> Definition:
-        """The definition that was packed, or kept whole by an engine that knew no pieces.
+    def unpack(self, text: str, cache: dict[int, str]) -> Definition:
+        """Return the definition that was packed as `text`.
 
-        `read` has pieces read before, and gets those read now.
+        Engines that had no chunks stored long values whole; those are chunked here. `cache` holds
+        the chunks read so far, by number, and is added to.
         """
         definition: Definition = json.loads(text)
         env = definition["env"]
-        lists = {name: value for name, value in env.items() if isinstance(value, list)}
-        whole = {name: value for name, value in env.items() if name not in lists}
-        definition["env"] = folded(whole) | {
-            name: self._long(numbers, read) for name, numbers in lists.items()
+        chunked = {name: value for name, value in env.items() if isinstance(value, list)}
+        plain = {name: value for name, value in env.items() if name not in chunked}
+        definition["env"] = chunk_values(plain) | {
+            name: self._chunked_text(numbers, cache) for name, numbers in chunked.items()
         }
         return definition
 
-    def keep(self, text: str) -> None:
-        """What was kept as `text` is kept once more."""
-        self._changed.update(_numbers(_env(text)))
+    def add_reference(self, text: str) -> None:
+        """Count one more stored copy of the packed definition `text`."""
+        self._pending.update(_chunk_numbers(_env_of(text)))
 
-    def let_go(self, text: str) -> None:
-        """What was kept as `text` is kept no longer."""
-        self._changed.subtract(_numbers(_env(text)))
+    def drop_reference(self, text: str) -> None:
+        """Count one stored copy less of the packed definition `text`."""
+        self._pending.subtract(_chunk_numbers(_env_of(text)))
 
-    def clear(self) -> None:
-        """Remove the pieces that nothing needs any more."""
-        unused = [(n,) for n, change in self._changed.items() if self._uses[n] + change == 0]
+    def delete_unused(self) -> None:
+        """Delete the chunks that no definition refers to any more."""
+        # only chunks that this transaction dropped can have become unused
+        unused = [(n,) for n, change in self._pending.items() if self._references[n] + change == 0]
         if unused:
             self._db.executemany("DELETE FROM pieces WHERE number = ?", unused)
-            self._last.clear()
+            self._recent.clear()  # may hold deleted numbers, which SQLite reuses
 
-    def ended(self, committed: bool) -> None:
+    def end_transaction(self, committed: bool) -> None:
+        """Apply the pending reference counts, or discard them after a rollback."""
         if committed:
-            self._uses.update(self._changed)
-            for number in self._changed:
-                if not self._uses[number]:
-                    del self._uses[number]
+            self._references.update(self._pending)
+            for number in self._pending:
+                if not self._references[number]:
+                    del self._references[number]
         else:
-            self._last.clear()
-        self._changed.clear()
+            self._recent.clear()  # may hold numbers of rows that were rolled back
+        self._pending.clear()
 
     def _packed(self, value: str | ChunkedText) -> str | list[int]:
         if isinstance(value, str):
             return value
-        last = self._last
-        self._last = {p: last.get(p) or self._number(p) for p in value.pieces}
-        return [self._last[piece] for piece in value.pieces]
+        recent = self._recent
+        self._recent = {c: recent.get(c) or self._find_or_insert(c) for c in value.chunks}
+        return [self._recent[chunk] for chunk in value.chunks]
 
-    def _number(self, piece: str) -> int:
-        content = piece.encode("utf-8", "surrogatepass")
+    def _find_or_insert(self, chunk: str) -> int:
+        # Python strings may hold lone surrogates, which UTF-8 and SQLite's TEXT do not allow
+        content = chunk.encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(content).digest()
         row = self._db.execute("SELECT number FROM pieces WHERE digest = ?", (digest,)).fetchone()
         if row is not None:
@@ -100,23 +114,23 @@ class ChunkStore:
         assert number is not None
         return number
 
-    def _long(self, numbers: list[int], read: dict[int, str]) -> ChunkedText:
+    def _chunked_text(self, numbers: list[int], cache: dict[int, str]) -> ChunkedText:
         for number in numbers:
-            if number not in read:
-                read[number] = self._piece(number)
-        return ChunkedText(tuple(read[number] for number in numbers))
+            if number not in cache:
+                cache[number] = self._chunk(number)
+        return ChunkedText(tuple(cache[number] for number in numbers))
 
-    def _piece(self, number: int) -> str:
+    def _chunk(self, number: int) -> str:
         row = self._db.execute("SELECT content FROM pieces WHERE number = ?", (number,)).fetchone()
         return sys.intern(row[0].decode("utf-8", "surrogatepass"))
 
 
-def _env(text: str) -> dict[str, Any]:
+def _env_of(text: str) -> dict[str, Any]:
     env: dict[str, Any] = json.loads(text)["env"]
     return env
 
 
-def _numbers(env: dict[str, Any]) -> Iterator[int]:
+def _chunk_numbers(env: dict[str, Any]) -> Iterator[int]:
     for value in env.values():
         if isinstance(value, list):
             yield from value

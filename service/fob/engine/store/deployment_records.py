@@ -1,4 +1,4 @@
-"""Deployments that are under way, as they are kept for the engine that comes next."""
+"""Records of deployments in progress, with which the next engine resumes them."""
 
 import json
 import sqlite3
@@ -19,15 +19,16 @@ CREATE TABLE IF NOT EXISTS replaced (
     PRIMARY KEY (deployment_id, app_id));
 """
 
-Together = Callable[[bool], AbstractContextManager[None]]
+Transaction = Callable[[bool], AbstractContextManager[sqlite3.Connection]]
 
 
 @dataclass(frozen=True)
 class DeploymentRecord:
-    """A deployment as it is kept: what it is made of, and the index of the `step` under way.
+    """A stored deployment; `step` is the index of the current one of `steps`.
 
-    `steps` are lists of actions in Marathon's JSON. The apps of `after` are there as they were
-    wanted at `version`; those of `before` are definitions.
+    `steps` are lists of actions in Marathon's JSON. `before` has the definitions that the
+    deployment replaces; `after` only the ids of its apps, since their definitions are the current
+    ones as long as the apps have `version`.
     """
 
     id: str
@@ -39,57 +40,62 @@ class DeploymentRecord:
     groups_before: dict[str, Dependencies]
     groups_after: dict[str, Dependencies]
 
-    def json(self) -> str:
-        """What changes no more, without the definitions."""
-        aside = ("id", "step", "before")
-        return json.dumps({k: value for k, value in self.__dict__.items() if k not in aside})
+    def plan_json(self) -> str:
+        """The fields of the column `plan`: they never change, and have no column of their own."""
+        elsewhere = ("id", "step", "before")
+        return json.dumps({k: value for k, value in self.__dict__.items() if k not in elsewhere})
 
 
 class DeploymentRecords:
-    """The tables of deployments in `db`. `put` and `drop` may be part of a transaction."""
+    """The tables of deployments in `db`.
 
-    def __init__(self, db: sqlite3.Connection, shelf: ChunkStore, together: Together) -> None:
+    Each method is a transaction, or joins the current one. The step and the end of a deployment do
+    not wait for the disk: if a power cut loses them, the next engine resumes at an earlier step.
+    """
+
+    def __init__(self, db: sqlite3.Connection, chunks: ChunkStore, transaction: Transaction):
         self._db = db
-        self._shelf = shelf
-        self._together = together
+        self._chunks = chunks
+        self._transaction = transaction
 
     def put(self, record: DeploymentRecord, durable: bool = True) -> None:
-        """Keep a deployment; the store has the apps still as they were before it."""
-        with self._together(durable):
+        """Insert a deployment. Call this before the apps are changed: the definitions that it
+        replaces are copied from the store."""
+        with self._transaction(durable):
             self._db.execute(
                 "INSERT INTO deployments (id, step, plan) VALUES (?, ?, ?)",
-                (record.id, record.step, record.json()),
+                (record.id, record.step, record.plan_json()),
             )
             for app_id in record.before:
-                self._put_replaced(record.id, app_id)
+                self._copy_current_definition(record.id, app_id)
 
-    def move(self, deployment_id: str, step: int) -> None:
-        """Another step is under way; this waits for no disk."""
-        with self._together(False):
+    def set_step(self, deployment_id: str, step: int) -> None:
+        """Record the current step, without waiting for the disk."""
+        with self._transaction(False):
             self._db.execute("UPDATE deployments SET step = ? WHERE id = ?", (step, deployment_id))
 
-    def drop(self, deployment_id: str) -> None:
-        """It is over; this waits for no disk."""
-        with self._together(False):
+    def remove(self, deployment_id: str) -> None:
+        """Remove a deployment that has ended, without waiting for the disk."""
+        with self._transaction(False):
             self._db.execute("DELETE FROM deployments WHERE id = ?", (deployment_id,))
             which = "FROM replaced WHERE deployment_id = ?"
             for (text,) in self._db.execute(f"SELECT definition {which}", (deployment_id,)):
-                self._shelf.let_go(text)
+                self._chunks.drop_reference(text)
             self._db.execute(f"DELETE {which}", (deployment_id,))
-            self._shelf.clear()
+            self._chunks.delete_unused()
 
     def all(self) -> list[DeploymentRecord]:
-        """Those under way, the oldest first."""
+        """All deployments in progress, oldest first."""
         rows = self._db.execute("SELECT id, step, plan FROM deployments ORDER BY number")
         return [self._record(*row) for row in rows.fetchall()]
 
-    def _put_replaced(self, deployment_id: str, app_id: str) -> None:
+    def _copy_current_definition(self, deployment_id: str, app_id: str) -> None:
         (text,) = self._db.execute(
             "SELECT definition FROM apps JOIN versions ON app_id = id AND "
             "versions.version = apps.version WHERE id = ?",
             (app_id,),
         ).fetchone()
-        self._shelf.keep(text)
+        self._chunks.add_reference(text)
         row = (deployment_id, app_id, text)
         self._db.execute("INSERT INTO replaced VALUES (?, ?, ?)", row)
 
@@ -99,8 +105,8 @@ class DeploymentRecords:
             "SELECT app_id, definition FROM replaced WHERE deployment_id = ? ORDER BY rowid",
             (deployment_id,),
         ).fetchall()
-        read: dict[int, str] = {}
-        before = {app_id: self._shelf.unpack(text, read) for app_id, text in rows}
+        cache: dict[int, str] = {}
+        before = {app_id: self._chunks.unpack(text, cache) for app_id, text in rows}
         for name in ("groups_before", "groups_after"):
             fields[name] = {id_: tuple(needs) for id_, needs in fields[name].items()}
         return DeploymentRecord(**fields | {"id": deployment_id, "step": step, "before": before})

@@ -1,7 +1,7 @@
-"""The engine's memory, in SQLite: what a call has kept outlives kill -9 once it returns.
+"""The engine's state in SQLite: a write that has returned survives kill -9 of the engine.
 
-WAL. What is wanted (apps and their failures) is on the disk before a call returns. Tasks end with
-the machine, so what is written about them only has to outlive the engine, and waits for no disk.
+The desired state (apps, groups) and failures must also survive a power cut: they are synced to disk
+before the write returns. Tasks end with the machine, so their records are not.
 """
 
 import json
@@ -23,8 +23,8 @@ from fob.engine.store.chunk_store import ChunkStore
 from fob.engine.store.deployment_records import DeploymentRecords
 from fob.timeline import seconds_since
 
-VERSIONS_KEPT = 25  # of each app, as Marathon's zk_max_versions
-FAILURES_KEPT = 10  # of each app, newest last
+MAX_VERSIONS = 25  # per app and per group, as Marathon's zk_max_versions
+MAX_FAILURES = 10  # per app
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -45,8 +45,8 @@ CREATE TABLE IF NOT EXISTS tasks (id TEXT PRIMARY KEY, app_id TEXT NOT NULL, rec
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """A task as it is kept: `ports` in order, times as Marathon writes them, and the launcher's
-    own `handle` by which it finds the process again (None before there is one)."""
+    """A stored task: its `ports` in order, times in Marathon's format, and the `handle` by which
+    its launcher finds the process again (None while there is no process)."""
 
     id: str
     app_id: str
@@ -76,8 +76,8 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class AppRecord:
-    """An app as it was kept: its definition now, `failures` oldest first, and whether the last of
-    them holds it back."""
+    """A stored app: its current definition, `failures` oldest first, and whether the last failure
+    was permanent, so that the app is `held` until it is changed."""
 
     definition: Definition
     version: str
@@ -86,45 +86,59 @@ class AppRecord:
 
 
 class Store:
-    """One SQLite file in `folder`; used from one thread."""
+    """One SQLite file in `folder`, used from one thread.
+
+    Write-ahead log: a commit appends to the file `engine.db-wal`. Once written, it is in the
+    kernel's page cache, and no signal to this process can undo it. Whether a commit also waits
+    until it is on disk is chosen for each transaction, by SQLite's `synchronous`:
+
+    - FULL syncs the log at every commit, so that a power cut loses nothing.
+    - NORMAL syncs it at checkpoints only. A power cut may lose the last commits, but never a part
+      of one or one out of order: frames have checksums, and recovery stops at the first bad one.
+      The next FULL commit also syncs the NORMAL commits before it.
+
+    The engine's event loop itself waits for the disk: handing that to a thread was measured to take
+    longer, because the thread then has to wake the loop.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._db = sqlite3.connect(folder / "engine.db", isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._durable = False
-        self._be_durable(True)
+        self._synced = False
+        self._sync_commits(True)
         self._db.executescript(_SCHEMA + deployment_records.SCHEMA)
-        self._shelf = ChunkStore(self._db)
-        self.underway = DeploymentRecords(self._db, self._shelf, self.together)
-        state.sync(folder, os.fsync)  # the names of its files
+        self._chunks = ChunkStore(self._db)
+        self.deployments = DeploymentRecords(self._db, self._chunks, self.transaction)
+        # without this a power cut could lose the names of the files just made, whatever they hold
+        state.sync(folder, os.fsync)
 
     def close(self) -> None:
         self._db.close()
 
     def name(self, name: str) -> str:
-        """A UUID that stays the same for this state folder, one for each `name`."""
-        with self._transaction() as db:
+        """Return the UUID that this state folder has for `name`; it never changes."""
+        with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO names VALUES (?, ?)", (name, str(uuid.uuid4())))
         row = self._db.execute("SELECT value FROM names WHERE name = ?", (name,)).fetchone()
         return str(row[0])
 
     def put_app(self, definition: Definition, version: str) -> None:
-        """Make `definition` the app's current version."""
+        """Make `definition` the current version of its app, which may be new."""
         app_id = definition["id"]
-        with self._transaction() as db:
+        with self.transaction() as db:
             added = db.execute("INSERT OR IGNORE INTO apps VALUES (?, ?)", (app_id, version))
             if not added.rowcount:
                 self._set_version(app_id, version)
-            packed = self._shelf.pack(definition)
+            packed = self._chunks.pack(definition)
             db.execute("INSERT INTO versions VALUES (?, ?, ?)", (app_id, version, packed))
-            if not added.rowcount:
+            if not added.rowcount:  # a new app, the most frequent case, has no old versions
                 self._drop_old_versions(app_id)
 
     def remove_app(self, app_id: str) -> None:
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("DELETE FROM apps WHERE id = ?", (app_id,))
             self._drop_versions("app_id = ?", app_id)
-            self._shelf.clear()
+            self._chunks.delete_unused()
             db.execute("DELETE FROM failures WHERE app_id = ?", (app_id,))
 
     def apps(self) -> list[AppRecord]:
@@ -132,9 +146,9 @@ class Store:
             "SELECT id, apps.version, definition FROM apps JOIN versions "
             "ON app_id = id AND versions.version = apps.version ORDER BY id"
         ).fetchall()
-        read: dict[int, str] = {}
+        cache: dict[int, str] = {}
         return [
-            AppRecord(self._shelf.unpack(definition, read), version, *self._failures(app_id))
+            AppRecord(self._chunks.unpack(definition, cache), version, *self._failures(app_id))
             for app_id, version, definition in rows
         ]
 
@@ -149,27 +163,27 @@ class Store:
         row = self._db.execute(
             "SELECT definition FROM versions WHERE app_id = ? AND version = ?", (app_id, version)
         ).fetchone()
-        return self._shelf.unpack(row[0], {}) if row else None
+        return self._chunks.unpack(row[0], {}) if row else None
 
     def put_group(self, group_id: str, dependencies: tuple[str, ...]) -> None:
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO groups VALUES (?, ?)", (group_id, json.dumps(dependencies))
             )
 
     def remove_group(self, group_id: str) -> None:
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("DELETE FROM groups WHERE id = ?", (group_id,))
             db.execute("DELETE FROM group_versions WHERE group_id = ?", (group_id,))
 
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """Groups that were made, with what they depend on."""
+        """Explicitly created groups and their dependencies, by id."""
         rows = self._db.execute("SELECT id, dependencies FROM groups ORDER BY id").fetchall()
         return {id_: tuple(json.loads(dependencies)) for id_, dependencies in rows}
 
     def put_group_version(self, group_id: str, version: str, content: str) -> None:
-        """Keep what is in a group, as JSON."""
-        with self._transaction() as db:
+        """Store the content of a group, as JSON."""
+        with self.transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO group_versions VALUES (?, ?, ?)",
                 (group_id, version, content),
@@ -177,11 +191,11 @@ class Store:
             db.execute(
                 "DELETE FROM group_versions WHERE group_id = ? AND version NOT IN (SELECT version "
                 "FROM group_versions WHERE group_id = ? ORDER BY version DESC LIMIT ?)",
-                (group_id, group_id, VERSIONS_KEPT),
+                (group_id, group_id, MAX_VERSIONS),
             )
 
     def group_versions(self, group_id: str) -> dict[str, str]:
-        """What was in a group, as JSON, by version; newest first."""
+        """The contents of a group, as JSON, by version; newest first."""
         rows = self._db.execute(
             "SELECT version, content FROM group_versions WHERE group_id = ? ORDER BY version DESC",
             (group_id,),
@@ -190,7 +204,7 @@ class Store:
 
     def put_failure(self, failure: dict[str, Any], held: bool) -> None:
         app_id = failure["appId"]
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "INSERT INTO failures (app_id, held, failure) VALUES (?, ?, ?)",
                 (app_id, held, json.dumps(failure)),
@@ -198,17 +212,17 @@ class Store:
             db.execute(
                 "DELETE FROM failures WHERE app_id = ? AND number NOT IN (SELECT number FROM "
                 "failures WHERE app_id = ? ORDER BY number DESC LIMIT ?)",
-                (app_id, app_id, FAILURES_KEPT),
+                (app_id, app_id, MAX_FAILURES),
             )
 
     def put_task(self, task: TaskRecord) -> None:
-        with self._transaction(durable=False) as db:
+        with self.transaction(durable=False) as db:
             db.execute(
                 "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", (task.id, task.app_id, task.json())
             )
 
     def remove_task(self, task_id: str) -> None:
-        with self._transaction(durable=False) as db:
+        with self.transaction(durable=False) as db:
             db.execute("DELETE FROM tasks WHERE id = ?", (task_id,))
 
     def tasks(self) -> list[TaskRecord]:
@@ -232,35 +246,32 @@ class Store:
             "versions WHERE app_id = ? ORDER BY version DESC LIMIT ?)",
             app_id,
             app_id,
-            VERSIONS_KEPT,
+            MAX_VERSIONS,
         )
-        self._shelf.clear()
+        self._chunks.delete_unused()
 
     def _drop_versions(self, which: str, *values: str | int) -> None:
         """Delete the versions for which the SQL condition `which` is true."""
         rows = self._db.execute(f"SELECT definition FROM versions WHERE {which}", values)
         for (text,) in rows.fetchall():
-            self._shelf.let_go(text)
+            self._chunks.drop_reference(text)
         self._db.execute(f"DELETE FROM versions WHERE {which}", values)
 
     @contextmanager
-    def together(self, durable: bool = True) -> Iterator[None]:
-        """All changes in this block, or none of them; if `durable`, on the disk at its end."""
-        with self._transaction(durable):
-            yield
+    def transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Commit all changes of the block at its end, or none if it raises.
 
-    @contextmanager
-    def _transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """All or nothing; if `durable`, on the disk at the end.
-
-        Raises `Refusal` 507 when the disk takes no more.
+        With `durable`, return only when they are on disk. A block within another joins it: the
+        outer one decides when to commit and whether to wait for the disk. Raises `ApiError` 507
+        when the disk is full or fails.
         """
         if self._db.in_transaction:
             yield self._db
             return
-        self._be_durable(durable)
+        self._sync_commits(durable)
         committed = False
         try:
+            # takes the write lock now; a deferred transaction could fail in the middle of the block
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._db.execute("COMMIT")
@@ -268,15 +279,15 @@ class Store:
         except sqlite3.OperationalError as error:
             raise _unwritable(error) from error
         finally:
-            if self._db.in_transaction:
+            if self._db.in_transaction:  # SQLite itself has rolled back after some errors
                 self._db.execute("ROLLBACK")
-            self._shelf.ended(committed)
+            self._chunks.end_transaction(committed)
 
-    def _be_durable(self, durable: bool) -> None:
-        """Have commits wait for the disk from now on, or not."""
-        if durable is not self._durable:
-            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
+    def _sync_commits(self, sync: bool) -> None:
+        """Choose whether commits wait for the disk. Within a transaction SQLite ignores this."""
+        if sync is not self._synced:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if sync else 'NORMAL'}")
+            self._synced = sync
 
 
 def _unwritable(error: Exception) -> ApiError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fob.engine.definitions.app_definitions import Definition
-from fob.engine.store.records import FAILURES_KEPT, AppRecord
+from fob.engine.store.records import MAX_FAILURES, AppRecord
 from fob.engine.tasks.task import Task
 from fob.timeline import utc_now
 
@@ -81,7 +81,7 @@ class App:
     def failed(self, failure: dict[str, Any]) -> None:
         """Remember a failure of one of its tasks, and the last few before it."""
         self.failures.append(failure)
-        del self.failures[:-FAILURES_KEPT]
+        del self.failures[:-MAX_FAILURES]
 
     def current(self) -> list[Task]:
         """Tasks that live and run the wanted configuration."""

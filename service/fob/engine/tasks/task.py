@@ -15,7 +15,7 @@ from fob.engine.definitions.app_definitions import (
     command_of,
     on_demand,
 )
-from fob.engine.definitions.checks import health_checks, start_seconds
+from fob.engine.definitions.checks import health_checks, start_timeout
 from fob.engine.definitions.containers import container_of
 from fob.engine.runtime.activation_sockets import ActivationSocket
 from fob.engine.runtime.docker.lifecycle import CONTAINER_MARKS
@@ -243,13 +243,13 @@ class Task:
         """There is a process: it says when it is ready, or a container's life does; of any other
         nothing more is known."""
         if activated(self.definition):
-            self._deadline.set(start_seconds(self.definition), self._start_is_overdue)
+            self._deadline.set(start_timeout(self.definition), self._start_is_overdue)
         elif not self.container:
             self._is_ready()
 
     def _start_is_overdue(self) -> None:
         self.hopeless = not self.ready
-        seconds = start_seconds(self.definition)
+        seconds = start_timeout(self.definition)
         self.kill(f"did not become ready within {seconds:g} seconds of its start", failed=True)
 
     def _marked(self, mark: timeline.Mark) -> None:
