@@ -162,7 +162,12 @@ def test_a_container_has_no_socket_to_rest_at() -> None:
             "/container/volumes(0)",
             "creates no volumes",
         ),
-        (docker(), {"networks": [{"mode": "container", "name": "x"}]}, "/networks", "supports only"),
+        (
+            docker(),
+            {"networks": [{"mode": "container", "name": "x"}]},
+            "/networks",
+            "supports only",
+        ),
         (None, {"networks": [{"mode": "container/bridge"}], "cmd": "x"}, "/networks", "container"),
     ],
 )
