@@ -263,7 +263,7 @@ def test_a_post_that_found_no_trust_is_not_asked_about(pki: certificates.Certifi
     async def create(url: str) -> None:
         marathon = Marathon(url)
         try:
-            await marathon.create(says.APP_ID, lambda: {"id": says.APP_ID})
+            await marathon.create(says.APP_ID, lambda send: send({"id": says.APP_ID}))
         finally:
             await marathon.close()
 
@@ -295,7 +295,7 @@ def test_who_waits_too_long_for_a_free_thread_is_told_so() -> None:
     async def crowd(url: str) -> list[str]:
         marathon = Marathon(url, connect_timeout=0.1, read_timeout=0.3)
         made = {"id": says.APP_ID}
-        asked = (marathon.create(says.APP_ID, lambda: made) for _ in range(40))
+        asked = (marathon.create(says.APP_ID, lambda send: send(made)) for _ in range(40))
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         await marathon.close()
         return [str(outcome) for outcome in outcomes]

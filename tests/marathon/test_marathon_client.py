@@ -61,7 +61,7 @@ def use(verb: Use, url: str = URL, **settings: Any) -> Any:
 
 
 def create(marathon: Marathon) -> Awaitable[Any]:
-    return marathon.create(says.APP_ID, lambda: DEFINITION)
+    return marathon.create(says.APP_ID, lambda send: send(DEFINITION))
 
 
 def calls(mock: responses.RequestsMock) -> list[str]:

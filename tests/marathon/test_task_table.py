@@ -616,7 +616,7 @@ def test_the_table_follows_a_real_engine_through_its_death(
         table = TaskTable(marathon)
         table.start()
         definition = {"id": APP_ID, "cmd": serve, "cpus": 0.01, "mem": 16}
-        await marathon.create(APP_ID, lambda: definition | {"healthChecks": check})
+        await marathon.create(APP_ID, lambda send: send(definition | {"healthChecks": check}))
         while not any(task.ready for task in table.of(APP_ID)):
             await table.changed(APP_ID, 5)
         await asyncio.to_thread(engine.kill)

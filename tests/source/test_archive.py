@@ -111,11 +111,13 @@ def test_needs_are_those_of_the_entry_and_of_requirements_txt_together() -> None
         '# /// script\n# requires-python = ">=3.9"\n# dependencies = ["Six", "attrs"]\n# ///\n'
     )
     held = {**GOOD, "handler.py": metadata + GOOD["handler.py"]}
-    needs = archive.check(zipped({**held, "requirements.txt": "six\npyaes>=1 # small\n"})).needs()
+    needs = archive.check(
+        zipped({**held, "requirements.txt": "six\npyaes>=1 # small\n"})
+    ).dependencies()
     assert needs.requirements == ("attrs", "pyaes>=1", "six")
     assert needs.requires_python == ">=3.9"
-    assert archive.check(zipped(held)).needs().requirements == ("attrs", "six")
-    assert not archive.check(zipped(GOOD)).needs()
+    assert archive.check(zipped(held)).dependencies().requirements == ("attrs", "six")
+    assert not archive.check(zipped(GOOD)).dependencies()
 
 
 @pytest.mark.parametrize(
@@ -123,14 +125,14 @@ def test_needs_are_those_of_the_entry_and_of_requirements_txt_together() -> None
 )
 def test_a_wrong_requirements_txt_is_told_with_its_line(text: bytes) -> None:
     with pytest.raises(BadRequest) as caught:
-        archive.check(zipped({**GOOD, "requirements.txt": text})).needs()
+        archive.check(zipped({**GOOD, "requirements.txt": text})).dependencies()
     assert (caught.value.code, caught.value.details) == ("bad_requirements", {"line": 2})
 
 
 def test_wrong_metadata_is_told_with_its_file_and_line() -> None:
     held = {**GOOD, "handler.py": "# /// script\n# dependencies = [\n# ///\n" + GOOD["handler.py"]}
     with pytest.raises(BadRequest) as caught:
-        archive.check(zipped(held)).needs()
+        archive.check(zipped(held)).dependencies()
     assert caught.value.code == "bad_metadata"
     assert caught.value.details["file"] == "handler.py"
 

@@ -1,10 +1,11 @@
-"""From a file to a function that store and Marathon both have, or to nothing at all."""
+"""Registration: a file becomes a function that both store and Marathon have, or nothing remains."""
 
 import asyncio
 import functools
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,17 +23,17 @@ from fob.timeline import Mark
 
 log = logging.getLogger(__name__)
 
-# a Marathon that kept silent, or gave up waiting, may carry a registration out this much later
+# After a timeout or a 503, Marathon may still create the app for this long.
 UNSURE_SECONDS = 60.0
 
-# a shorter file is read in no time
+# Checking and packing a file up to this size takes about a millisecond.
 SMALL_BYTES = 8 * 1024
 
 App = dict[str, Any]
 
 
 class Registration:
-    """Makes functions, and undoes what was begun and not finished."""
+    """Registers functions, and undoes registrations that did not finish."""
 
     def __init__(
         self, marathon: Marathon, snippets: SnippetStore, placement: PlacementSettings
@@ -40,47 +41,47 @@ class Registration:
         self._marathon = marathon
         self._snippets = snippets
         self._placement = placement
-        self._in_hand: set[str] = set()
-        self._unsure: dict[str, float] = {}  # ids whose app may appear yet, and until when
+        self._in_progress: set[str] = set()
+        self._unsure: dict[str, float] = {}  # ids whose app may still appear, and until when
 
-    async def make(self, body: bytes, options: Options, received: Mark) -> tuple[App, App]:
-        """Register `body` under a new id; answers the app as it was sent, and as Marathon has it.
+    async def register(self, body: bytes, options: Options, received: Mark) -> tuple[App, App]:
+        """Register `body` under a new id; return the app as sent, and as Marathon has it.
 
-        When anything fails, nothing is left on either side, or (when Marathon does not even say
-        whether it has the app) a pending record that `settle` clears up.
+        After a failure nothing remains on either side, except when Marathon does not say whether
+        it has the app: then a pending record remains, which `settle` removes.
         """
         id_ = str(uuid.uuid4())
-        self._in_hand.add(id_)
+        created = timeline.utc_now()
+        record = SnippetRecord(body, options.name, created)
+        make_app = functools.partial(_app, id_, body, options, created, self._placement)
+        posting = _Posting(id_, record, make_app, self._snippets, received)
+        self._in_progress.add(id_)
         try:
-            created = timeline.utc_now()
-            posting = _Posting(
-                id_, SnippetRecord(body, options.name, created), self._snippets, received
-            )
-            app = functools.cache(lambda: _app(id_, body, options, created, self._placement))
-            try:
-                if _takes_a_while(body):  # and no connection to Marathon should have to wait for it
-                    await asyncio.to_thread(app)
-                made = await self._marathon.create(
-                    app_definition.app_id(id_),
-                    lambda: app_definition.to_json(app()),
-                    posting.first,
-                    posting.then,
-                )
-                return app(), made
-            except FobError as error:
-                await self._failed(posting, error)
-                raise
+            made = await self._post(posting)
+            return posting.app, made
+        except FobError as error:
+            await self._clean_up(posting, error)
+            raise
         finally:
-            self._in_hand.discard(id_)
+            self._in_progress.discard(id_)
 
     async def settle(self) -> None:
-        """Undo registrations that nobody was told of: a crash, or a Marathon that kept silent."""
+        """Undo registrations that no client knows of, after a crash or a silent Marathon."""
         for id_ in await asyncio.to_thread(self._snippets.pending):
-            if id_ not in self._in_hand and not await self._stays(id_):
+            if id_ not in self._in_progress and not await self._confirmed_late(id_):
                 await self._undo(id_)
 
-    async def _failed(self, posting: "_Posting", error: FobError) -> None:
-        """Leave nothing of a registration on either side."""
+    async def _post(self, posting: "_Posting") -> App:
+        if posting.is_slow:
+            # Otherwise it would occupy one of the few threads that talk to Marathon.
+            await asyncio.to_thread(lambda: posting.app)
+        made = await self._marathon.create(app_definition.app_id(posting.id_), posting.post)
+        if not posting.accepted:  # the response was lost, but Marathon has the app
+            await asyncio.to_thread(posting.confirm)
+        return made
+
+    async def _clean_up(self, posting: "_Posting", error: FobError) -> None:
+        """Remove what a failed registration left on either side."""
         if posting.accepted:
             await self._undo(posting.id_)
         elif error.code == "marathon_unsure":
@@ -88,8 +89,11 @@ class Registration:
         else:
             await asyncio.to_thread(self._snippets.remove, posting.id_)
 
-    async def _stays(self, id_: str) -> bool:
-        """Confirm an app that is there, if somebody may have been told of it; whether it is so."""
+    async def _confirmed_late(self, id_: str) -> bool:
+        """Confirm a pending record if its app exists and a client may know of it.
+
+        That can happen when the machine went down before the confirmation was on disk.
+        """
         if not await asyncio.to_thread(self._snippets.perhaps_confirmed, id_):
             return False
         try:
@@ -100,7 +104,7 @@ class Registration:
         return True
 
     async def _undo(self, id_: str) -> None:
-        """Remove the app, and then the record: as long as there may be one to remove."""
+        """Remove the app and then the record, which stays while the app may still appear."""
         try:
             await self._marathon.delete(app_definition.app_id(id_))
         except AppNotFound:
@@ -112,53 +116,77 @@ class Registration:
 
 
 class _Posting:
-    """A registration's record: written before Marathon is asked, on the disk before anybody is told
-    that Marathon has the app. The methods block."""
+    """One registration on its way to store and Marathon. The methods block.
+
+    The record is written before Marathon is asked, so that the next fob can clean up if this one
+    crashes. It is synced to disk while Marathon works, and confirmed when both are done.
+    """
 
     def __init__(
-        self, id_: str, record: SnippetRecord, snippets: SnippetStore, received: Mark
+        self,
+        id_: str,
+        record: SnippetRecord,
+        make_app: Callable[[], App],
+        snippets: SnippetStore,
+        received: Mark,
     ) -> None:
         self.id_ = id_
         self.accepted = False
         self._record = record
+        self._make_app = functools.cache(make_app)
         self._snippets = snippets
         self._marks = [received]
-        self._on_disk: Future[None] | None = None
+        self._synced: Future[None] | None = None
 
-    def first(self) -> None:
-        """Leave the record to the next fob, should this one crash when it has asked Marathon."""
-        if not self._on_disk:  # and not asked before
+    @property
+    def app(self) -> App:
+        """The app, made at the first use. Raises `BadRequest` or `TooLarge`."""
+        return self._make_app()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether making the app takes more than about a millisecond."""
+        body = self._record.content
+        small = len(body) <= SMALL_BYTES and not archive.is_archive(body)
+        return not (small and app_definition.prepared())
+
+    def post(self, send: Callable[[bytes], App]) -> App:
+        """Write the record, send the app, confirm the record; return Marathon's app.
+
+        Called again when Marathon was too busy.
+        """
+        app = app_definition.to_json(self.app)
+        if not self._synced:
             self._marks.append(self._snippets.put(self.id_, self._record))
-            self._on_disk = self._snippets.begin_sync()
+            self._synced = self._snippets.begin_sync()
         self._marks[2:] = [timeline.now("posted")]
+        made = send(app)
+        self.confirm()
+        return made
 
-    def then(self) -> None:
-        """Marathon has it too."""
-        assert self._on_disk
+    def confirm(self) -> None:
+        """Note that Marathon has the app; raises `StorageFailed` if the record is not on disk."""
+        assert self._synced
         self.accepted = True
-        self._on_disk.result()
+        self._synced.result()
         self._snippets.confirm(self.id_, *self._marks, timeline.now("accepted"))
-
-
-def _takes_a_while(body: bytes) -> bool:
-    return len(body) > SMALL_BYTES or archive.is_archive(body) or not app_definition.prepared()
 
 
 def _app(
     id_: str, body: bytes, options: Options, created: str, placement: PlacementSettings
 ) -> App:
-    """The app of a file that can become a function; raises `BadRequest` or `TooLarge`."""
-    needs, convention = _checked(body, options.entry)
+    """Check the file and make its app; raises `BadRequest` or `TooLarge`."""
+    needs, convention = _check(body, options.entry)
     return app_definition.app(id_, body, options, created, placement, needs, convention)
 
 
-def _checked(body: bytes, entry: str | None) -> tuple[Dependencies, Convention]:
-    """What a file that can become a function needs, and whose convention it follows."""
+def _check(body: bytes, entry: str | None) -> tuple[Dependencies, Convention]:
+    """Check that the file can become a function; return its dependencies and convention."""
     if archive.is_archive(body):
         opened = archive.check(body, entry)
-        needs = opened.needs()
-        read = parsing.check(opened.files[opened.entry], opened.name or None)
+        needs = opened.dependencies()
+        source = parsing.check(opened.files[opened.entry], opened.name or None)
     else:
-        read = parsing.check(body, entry)
+        source = parsing.check(body, entry)
         needs = dependencies.of_source(parsing.decode(body))
-    return needs, read.convention
+    return needs, source.convention

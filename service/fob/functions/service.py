@@ -65,7 +65,7 @@ class Functions:
         When anything fails, nothing is left on either side, or (when Marathon does not even say
         whether it has the app) a pending record that `settle` clears up.
         """
-        app, made = await self._registration.make(body, options, received)
+        app, made = await self._registration.register(body, options, received)
         self._tasks.apps.made(app | made)
         self._ours[app["id"]] = {str(made.get("version")): app_definition.timeout_of(app)}
         return app_definition.function_id(app)

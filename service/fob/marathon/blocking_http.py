@@ -6,7 +6,7 @@ Safe to share between threads. `close` ends what other threads have in flight.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -62,18 +62,16 @@ class BlockingHttp:
         url: str,
         params: dict[str, Any] | None = None,
         body: Any = None,
-        first: Callable[[], None] | None = None,
     ) -> Any:
         """Send `body`, JSON as bytes or what shall become JSON, and return the JSON of the answer.
 
-        `first` is called when all is ready to be sent; what it raises is raised, and nothing is
-        sent. Only a GET follows redirects: what else was redirected has not been done.
+        Only a GET follows redirects: what else was redirected has not been done.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Accept": "application/json"}
         if data is not None:
             headers["Content-Type"] = "application/json"
-        with closing(self._open(method, url, headers, params, data, first)) as reply:
+        with closing(self._open(method, url, headers, params, data)) as reply:
             return result(self._answer(method, url, reply))
 
     def stream(self, url: str, params: dict[str, Any], headers: dict[str, str]) -> Reply:
@@ -95,7 +93,6 @@ class BlockingHttp:
         headers: dict[str, str],
         params: dict[str, Any] | None = None,
         data: bytes | None = None,
-        first: Callable[[], None] | None = None,
         leader: bool = False,
     ) -> Reply:
         """The answer's head, after redirects. `leader`: it may lead to Marathon's leader."""
@@ -104,7 +101,7 @@ class BlockingHttp:
             url = self._whole(url, params)
         for _ in range(MAX_REDIRECTS):
             with told(method, url):
-                reply = self._ask(method, url, headers, data, first, trusted)
+                reply = self._ask(method, url, headers, data, trusted)
             if method != "GET" or not (reply.status in REDIRECTS and "Location" in reply.headers):
                 return reply
             with told(method, url), closing(reply):
@@ -123,13 +120,12 @@ class BlockingHttp:
         url: str,
         headers: dict[str, str],
         data: bytes | None,
-        first: Callable[[], None] | None,
         trusted: str,
     ) -> Reply:
         """Send a request; the credentials go with it if `trusted` may see them."""
         if direct := self._direct_to(url):
-            return direct.ask(method, url, headers, data, first)
-        return self._elsewhere().ask(method, url, headers, data, first, trusted)
+            return direct.ask(method, url, headers, data)
+        return self._elsewhere().ask(method, url, headers, data, trusted)
 
     def _whole(self, url: str, params: dict[str, Any] | None = None) -> str:
         """The URL with its query, as it is sent."""

@@ -6,10 +6,11 @@ change is never repeated on a guess.
 """
 
 import asyncio
+import functools
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -51,6 +52,9 @@ BRIEF = {"omit": "long"}
 PASSING = (MarathonUnreachable, Dropped, Unavailable)
 AWAY = (MarathonSilent, Unavailable)
 NOT_DONE = (MarathonUnreachable, TlsFailed, MarathonRefused, Throttled, Crowded)
+
+# posts an app with the function it is given, which returns Marathon's app; both block
+Post = Callable[[Callable[[Any], Any]], Any]
 
 
 class Marathon:
@@ -103,34 +107,26 @@ class Marathon:
         self._wire.close()
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
-    async def create(
-        self,
-        app_id: str,
-        app: Callable[[], Any],
-        first: Callable[[], None] | None = None,
-        then: Callable[[], None] | None = None,
-    ) -> dict[str, Any]:
-        """POST what `app` makes, the app of this id or its JSON as bytes; return it as Marathon has
-        it, or all but the long values of its `env`.
+    async def create(self, app_id: str, post: Post) -> dict[str, Any]:
+        """Create the app of this id; return it as Marathon has it, perhaps without the long values
+        of its `env`.
 
-        `app`, `first` and `then` may block, and are called off the loop: `first` when all is ready
-        to be sent, `then` once Marathon has the app, and not after an error was raised here. What
-        they raise is raised.
+        `post(send)` runs in a thread, so it may block, and is called again when Marathon was too
+        busy. It calls `send` with the app (a dict, or its JSON as bytes) and returns the result.
+        `send` raises `CancelledError` if the caller has given up by then: it must not learn of a
+        success after an error. Whatever `post` raises is raised here.
 
-        Where the answer leaves open whether it was done, Marathon is asked for the id, and an app
-        that is there is a success; so is "already exists", the id being a fresh uuid of ours.
-        When nobody can tell, the error's code is `marathon_unsure`: the app may appear yet, and
-        the caller removes it later.
+        If the response leaves open whether the app was created, Marathon is asked for the id. An
+        app that exists is a success, and so is "already exists", because the id is a fresh uuid of
+        ours. If that does not settle it, the error's code is `marathon_unsure`: the app may still
+        appear, and the caller removes it later.
         """
         try:
-            return _object(await self._change("POST", "/v2/apps", BRIEF, app, first, then))
+            return _object(await self._change(lambda: self._post(post)))
         except NOT_DONE:
             raise
         except (MarathonError, AlreadyExists) as error:
-            made = await self._settle(app_id, error)
-        if then:
-            await asyncio.to_thread(then)
-        return made
+            return await self._settle(app_id, error)
 
     async def app(self, app_id: str, whole: bool = True) -> dict[str, Any]:
         """The app with its tasks; the long values of its `env` may be missing unless `whole`.
@@ -167,8 +163,8 @@ class Marathon:
         `force` overrules a deployment that holds the app. Marathon would make an app that does not
         exist from a change that is complete, so read it first.
         """
-        answer = await self._change("PUT", _path(app_id), params=_force(force), body=lambda: change)
-        return _object(answer)
+        send = functools.partial(self._send, "PUT", _path(app_id), _force(force), change)
+        return _object(await self._change(send))
 
     async def delete(self, app_id: str) -> dict[str, Any]:
         """Remove the app and its tasks. Raises `AppNotFound` when it is gone already.
@@ -176,7 +172,7 @@ class Marathon:
         A deployment that still holds the app is overruled: it has no purpose any more.
         """
         try:
-            return _object(await self._change("DELETE", _path(app_id)))
+            return _object(await self._change(lambda: self._send("DELETE", _path(app_id))))
         except Locked:
             return _object(await self._send("DELETE", _path(app_id), _force(True)))
 
@@ -222,65 +218,52 @@ class Marathon:
     async def _get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         return await _repeat(lambda: self._send("GET", path, params), PASSING, GET_PAUSES)
 
-    async def _change(
-        self,
-        method: str,
-        path: str,
-        params: dict[str, Any] | None = None,
-        body: Callable[[], Any] | None = None,
-        first: Callable[[], None] | None = None,
-        then: Callable[[], None] | None = None,
-    ) -> Any:
-        def send() -> Awaitable[Any]:
-            return self._send(method, path, params, body, first, then)
-
+    async def _change(self, send: Callable[[], Awaitable[Any]]) -> Any:
         return await _repeat(send, (Locked, Throttled), CHANGE_PAUSES)
 
     async def _send(
-        self,
-        method: str,
-        path: str,
-        params: dict[str, Any] | None = None,
-        body: Callable[[], Any] | None = None,
-        first: Callable[[], None] | None = None,
-        then: Callable[[], None] | None = None,
+        self, method: str, path: str, params: dict[str, Any] | None = None, body: Any = None
     ) -> Any:
-        """One exchange in a thread of the pool: `body` makes what is sent, with `first` before that
-        is done, and `then` after its success, if somebody still waits for that. `path` may be a
-        whole URL."""
+        """Send one request, in a thread of the pool; `path` may be a whole URL."""
+        return await self._in_thread(lambda: self._ask(method, path, params, body))
+
+    async def _post(self, post: Post) -> Any:
+        # Cancelled when the caller gives up, running once Marathon has responded in time. Only one
+        # of the two can happen, so a caller that was told of an error is not contradicted.
+        waiting: Future[None] = Future()
+
+        def send(app: Any) -> Any:
+            made = self._ask("POST", "/v2/apps", BRIEF, app)
+            if not waiting.set_running_or_notify_cancel():
+                raise CancelledError
+            return made
+
+        return await self._in_thread(lambda: post(send), waiting)
+
+    def _ask(self, method: str, path: str, params: dict[str, Any] | None, body: Any) -> Any:
+        """Send one request and note whether Marathon responded; blocks."""
         url = path if "://" in path else self._access.url + path
-        end: Future[None] = Future()  # of the exchange: for `then`, or because nobody waits
-        asked = False
-
-        def ready() -> None:
-            nonlocal asked
-            if first:
-                first()
-            asked = True
-
-        def exchange() -> Any:
-            answer = self._wire.send(method, url, params, body and body(), ready)
-            if then and end.set_running_or_notify_cancel():
-                then()
-            return answer
-
         try:
-            job = self._pool.submit(exchange)
+            answer = self._wire.send(method, url, params, body)
+        except FobError as error:
+            self._heard(error)
+            raise
+        self._heard(None)
+        return answer
+
+    async def _in_thread(self, work: Callable[[], Any], waiting: Future[None] | None = None) -> Any:
+        """Run `work` in the pool, until it takes too long; see `_post` for `waiting`."""
+        try:
+            job = self._pool.submit(work)
         except RuntimeError as error:
             raise MarathonUnreachable("The Marathon client is closed: fob is stopping") from error
         try:
             async with asyncio.timeout(self._patience):
-                answer = await asyncio.wrap_future(job)
+                return await asyncio.wrap_future(job)
         except TimeoutError:
-            if not then or end.cancel():
+            if not waiting or waiting.cancel():
                 raise self._out_of_time(job) from None
-            answer = await asyncio.wrap_future(job)
-        except FobError as error:
-            if asked:
-                self._heard(error)
-            raise
-        self._heard(None)
-        return answer
+            return await asyncio.wrap_future(job)
 
     def _heard(self, error: FobError | None) -> None:
         """Note how a request, or an attempt to follow the events, has ended."""

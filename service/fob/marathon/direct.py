@@ -83,13 +83,9 @@ class Direct:
         url: str,
         headers: dict[str, str],
         data: bytes | None,
-        first: Callable[[], None] | None,
     ) -> "DirectReply":
-        """Send a request in one piece: who is sent it in two is woken twice. `first` is called when
-        it is ready."""
+        """Send a request in one write: two would wake the server twice."""
         request = message.sent(method, url, self._headers | headers, data)
-        if first:
-            first()
         sock = self._taken() or self._connected()
         try:
             sock.sendall(request)

@@ -5,7 +5,7 @@ with the embedded engine saves.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -67,18 +67,14 @@ class Remote:
         url: str,
         headers: dict[str, str],
         data: bytes | None,
-        first: Callable[[], None] | None,
         trusted: str,
     ) -> "RemoteReply":
-        """Send a request, with the credentials if that is what `trusted` may see; `first` is called
-        when it is ready."""
+        """Send a request, with the credentials if `trusted` may see them."""
         auth = _Credentials(self._access, trusted)
         request = requests.Request(method, url, headers, data=data, auth=auth)
         prepared = self._session.prepare_request(request)
         settings = self._settings_for(url)
         adapter = self._session.get_adapter(url)
-        if first:
-            first()
         # not Session.send, which would process cookies and hooks and follow redirects
         with _translated():
             return RemoteReply(adapter.send(prepared, timeout=self._timeouts, **settings))

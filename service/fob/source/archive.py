@@ -34,7 +34,7 @@ class Archive:
     entry: str
     name: str
 
-    def needs(self) -> Dependencies:
+    def dependencies(self) -> Dependencies:
         """What requirements.txt and the metadata in the entry module name, together.
 
         Raises `BadRequest`, as `dependencies` does.
