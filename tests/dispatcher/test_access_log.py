@@ -10,10 +10,10 @@ from fob import log
 from fob.dispatcher.gateway.access_log import AccessLog
 
 async def main():
-    lines = AccessLog()
-    print(lines.wanted)
+    calls = AccessLog()
+    print(calls.enabled)
     for path in "xy":
-        lines.info(f"GET /{path} 200")
+        calls.info(f"GET /{path} 200")
 
 log.start("LEVEL")
 asyncio.run(main())
@@ -26,12 +26,12 @@ def written(level: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_the_lines_of_calls_look_like_a_loggers() -> None:
+def test_lines_of_calls_look_like_those_of_a_logger() -> None:
     form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d INFO GET /%s 200 \[at line 10\]\n"
-    wanted, lines = written("INFO")
-    assert wanted == "True\n"
+    enabled, lines = written("INFO")
+    assert enabled == "True\n"
     assert re.fullmatch(form % "x" + form % "y", lines)
 
 
-def test_who_logs_warnings_only_wants_no_lines_of_calls() -> None:
+def test_calls_are_not_logged_at_level_warning() -> None:
     assert written("WARNING")[0] == "False\n"

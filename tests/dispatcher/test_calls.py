@@ -306,14 +306,14 @@ def test_calls_go_where_the_fewest_are(house):
     url = f"{house.url}/api/call/{id_}"
     slow = threading.Thread(target=requests.get, args=(url,), kwargs={"timeout": 10})
     slow.start()
-    live.until(lambda: house.calls.pool.calls, "the call")
+    live.until(lambda: house.routing.pool.calls, "the call")
     house.place(id_, house.listen(says(answer(b"quick"))), name="2")
     tasks = functools.partial(house.tasks.of, f"/fob-aviary/{id_}")
     live.until(lambda: [t.ready for t in tasks()] == [True, True], "the second instance")
     assert [call(house, id_).content for _ in range(3)] == [b"quick"] * 3
     going.set()
     slow.join()
-    live.until(lambda: not house.calls.pool.calls, "the end of all calls")
+    live.until(lambda: not house.routing.pool.calls, "the end of all calls")
 
 
 def test_a_call_waits_for_a_function_that_starts(house):
@@ -358,7 +358,7 @@ def test_a_client_that_leaves_takes_its_call_along(house):
     id_ = house.function(waits)
     with socket.create_connection(("127.0.0.1", house.port)) as sock:
         sock.sendall(f"GET /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        live.until(lambda: house.calls.pool.calls, "the call")
+        live.until(lambda: house.routing.pool.calls, "the call")
     assert left.wait(10)
     assert house.run(house.in_flight.stop(5)) == 0
 
@@ -374,7 +374,7 @@ def test_a_client_that_leaves_in_its_body_takes_its_call_along(house):
     with socket.create_connection(("127.0.0.1", house.port)) as sock:
         head = f"POST /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
         sock.sendall(head.encode() + b"half")
-        live.until(lambda: house.calls.pool.calls, "the call")
+        live.until(lambda: house.routing.pool.calls, "the call")
     assert left.wait(10)
 
 

@@ -58,7 +58,7 @@ def test_the_docstring_loses_its_indentation(house):
         b"[]",
         b'{"result": null}',
         json.dumps(TOLD | {"parameters": "none"}).encode(),
-        json.dumps(TOLD | {"doc": "x" * descriptions.TOLD_BYTES}).encode(),
+        json.dumps(TOLD | {"doc": "x" * descriptions.MAX_DESCRIPTION_BYTES}).encode(),
     ],
     ids=["nothing", "text", "deep", "bytes", "list", "call", "kinds", "much"],
 )

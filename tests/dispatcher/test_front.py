@@ -138,7 +138,7 @@ def test_a_body_that_turns_out_malformed_ends_its_request(house, kind):
     with Wire(house.port) as wire:
         wire.ask(f"POST {to}", "Transfer-Encoding: chunked", body="3\r\nabc\r\n")
         if kind == "call":
-            live.until(lambda: house.calls.pool.calls, "the call")
+            live.until(lambda: house.routing.pool.calls, "the call")
         wire.send("nonsense\r\n")
         got = wire.answer()
         assert (got.status, got.error) == (400, "bad_request")
@@ -342,7 +342,7 @@ def test_who_ends_its_side_while_the_function_works_is_waited_for(house, minor):
     id_ = house.function(slowly)
     with Wire(house.port) as wire:
         wire.send(f"GET /api/call/{id_} HTTP/1.{minor}\r\nHost: localhost\r\n\r\n")
-        live.until(lambda: house.calls.pool.calls, "the call")
+        live.until(lambda: house.routing.pool.calls, "the call")
         wire.socket.shutdown(socket.SHUT_WR)
         go.set()
         assert final(wire).body == b"in the end"

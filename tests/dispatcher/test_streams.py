@@ -204,7 +204,7 @@ def take(wire: Wire, answers: int) -> None:
 
 
 def test_a_stop_lets_clients_take_what_is_answered(house, monkeypatch):
-    monkeypatch.setattr(front, "TAKE_SECONDS", 10)
+    monkeypatch.setattr(front, "FLUSH_SECONDS", 10)
     with Wire(house.port, receive_bytes=65536) as wire:
         called = waiting(house, wire)
         assert house.run(house.in_flight.stop(5)) == 0
@@ -216,7 +216,7 @@ def test_a_stop_lets_clients_take_what_is_answered(house, monkeypatch):
 
 
 def test_a_stop_does_not_wait_long_for_clients_that_take_nothing(house, monkeypatch):
-    monkeypatch.setattr(front, "TAKE_SECONDS", 0.2)
+    monkeypatch.setattr(front, "FLUSH_SECONDS", 0.2)
     with Wire(house.port, receive_bytes=65536) as wire:
         called = waiting(house, wire)
         house.run(house.front.close())

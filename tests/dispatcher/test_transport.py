@@ -11,7 +11,7 @@ from wire import Wire
 
 import live
 from fob.dispatcher import front
-from fob.http import transport
+from fob.http import listener
 from fob.http.server import ClientConnection
 
 
@@ -28,7 +28,7 @@ class Scarce(socket.socket):
 
 
 def test_without_a_descriptor_left_connections_wait_until_there_is_one(house, monkeypatch, caplog):
-    monkeypatch.setattr(transport, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(listener, "ACCEPT_PAUSE_SECONDS", 0.1)
     sock = Scarce()
     sock.bind(("127.0.0.1", 0))
     house.on_loop(house.front.listen, [sock])
@@ -36,7 +36,7 @@ def test_without_a_descriptor_left_connections_wait_until_there_is_one(house, mo
         wire.ask("GET /api/stats")
         assert wire.answer().status == 200
     assert sock.refusals == 1
-    assert "No more connections for the moment: Too many open files" in caplog.text
+    assert "Accepting no connections for 0.1 s: Too many open files" in caplog.text
 
 
 def test_a_mistake_of_ours_costs_one_connection(house, monkeypatch, caplog):
@@ -92,7 +92,7 @@ def test_who_talks_without_end_leaves_time_for_others(house):
     finally:
         for wire in loud:
             wire.socket.close()
-    live.until(lambda: not house.calls.pool.calls, "the end of all calls")
+    live.until(lambda: not house.routing.pool.calls, "the end of all calls")
 
 
 def test_a_function_is_found_by_name_too(house):

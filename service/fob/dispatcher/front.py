@@ -1,4 +1,4 @@
-"""What stands behind the dispatcher's port: calls go to functions, all else to Tornado's routes."""
+"""The dispatcher's port: calls go to functions, all other requests to Tornado's routes."""
 
 import asyncio
 import contextlib
@@ -12,25 +12,33 @@ from fob.dispatcher.gateway import forwarding
 from fob.dispatcher.gateway.call import RoutedCall
 from fob.dispatcher.gateway.routing import Routing
 from fob.dispatcher.in_flight import InFlight
+from fob.http.listener import ListeningSocket
 from fob.http.message import RequestHead
 from fob.http.server import ClientConnection, Exchange
 from fob.http.tornado_bridge import Bridge
-from fob.http.transport import ListeningSocket, Transports
+from fob.http.transport import Transports
 
-# how exactly deadlines are kept; nothing is looked at while there are no clients
+# the resolution of deadlines; without clients no timer runs
 SWEEP_SECONDS = 0.5
-# at a stop, for clients to take the answers that are finished
-TAKE_SECONDS = 2.0
+# how long a stop waits for clients to read responses that are complete
+FLUSH_SECONDS = 2.0
 
 
 class Front:
-    """Serves clients until `close`. One timer looks after the deadlines of all connections."""
+    """Serves clients until `close`. One timer checks the deadlines of all connections.
+
+    A timer per connection would have to be set and cancelled several times per request.
+    """
 
     def __init__(
-        self, application: Application, calls: Routing, in_flight: InFlight, transports: Transports
+        self,
+        application: Application,
+        routing: Routing,
+        in_flight: InFlight,
+        transports: Transports,
     ) -> None:
         self._application = application
-        self._calls = calls
+        self._routing = routing
         self._in_flight = in_flight
         self._transports = transports
         self._clients: set[ClientConnection] = set()
@@ -39,53 +47,53 @@ class Front:
         self._empty = asyncio.Event()
 
     def listen(self, sockets: Iterable[socket.socket]) -> None:
-        """Serve what connects to the bound `sockets`."""
+        """Accept connections on the bound `sockets`."""
         for sock in sockets:
-            self._listeners.append(ListeningSocket(self._transports, sock, self._client))
+            self._listeners.append(ListeningSocket(self._transports, sock, self._new_client))
 
     def stop(self) -> None:
-        """Take no new connections."""
+        """Accept no more connections."""
         for listener in self._listeners:
             listener.close()
 
     async def close(self) -> None:
-        """Close all connections, once their clients have taken what is answered."""
+        """Close all connections, once their clients have read responses that are complete."""
         if self._sweep:
             self._sweep.cancel()
         for client in list(self._clients):
             client.close()
-        await self._left(TAKE_SECONDS)
+        await self._all_closed(FLUSH_SECONDS)
         for client in list(self._clients):
-            client.close_at_once()
-        await self._left(TAKE_SECONDS)
+            client.close_now()
+        await self._all_closed(FLUSH_SECONDS)
 
-    async def _left(self, seconds: float) -> None:
-        """Wait until all clients have left, but not for ever."""
+    async def _all_closed(self, seconds: float) -> None:
+        """Wait up to `seconds` until all connections are closed."""
         if self._clients:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
 
-    def _client(self) -> ClientConnection:
+    def _new_client(self) -> ClientConnection:
         if not self._sweep:
-            self._look_again()
-        client = ClientConnection(self._exchange, self._leave)
+            self._schedule_sweep()
+        client = ClientConnection(self._new_exchange, self._on_closed)
         self._clients.add(client)
         return client
 
-    def _leave(self, client: ClientConnection) -> None:
+    def _on_closed(self, client: ClientConnection) -> None:
         self._clients.discard(client)
         if not self._clients:
             self._empty.set()
 
-    def _exchange(self, client: ClientConnection, request: RequestHead) -> Exchange:
+    def _new_exchange(self, client: ClientConnection, request: RequestHead) -> Exchange:
         if self._in_flight.stopping.is_set():
-            client.last()
+            client.close_after_response()
         if request.target.startswith(forwarding.PREFIX):
-            return RoutedCall(self._calls, client, request)
+            return RoutedCall(self._routing, client, request)
         return Bridge(self._application, client, request)
 
-    def _look_again(self) -> None:
+    def _schedule_sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self._sweep = loop.call_later(SWEEP_SECONDS, self._expire)
 
@@ -95,4 +103,4 @@ class Front:
             client.expire()
         self._sweep = None
         if self._clients:
-            self._look_again()
+            self._schedule_sweep()

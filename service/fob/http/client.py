@@ -1,170 +1,172 @@
-"""A connection to a function: HTTP/1.1 from the client's side.
+"""Connections to functions: HTTP/1.1 from the client's side.
 
-What comes back is from code that anybody may have written: it is read strictly (`message`), and a
-connection with anything odd about it is not used again.
+A response comes from code that anybody may have written. It is parsed strictly (`message`), and a
+connection with anything unusual about it is not reused.
 """
 
 import contextlib
 from typing import Protocol
 
 from fob.http import message
-from fob.http.message import (
-    Body,
-    Malformed,
-    ResponseHead,
-    UnsizedBody,
-)
+from fob.http.body import Body, UnsizedBody, response_body
+from fob.http.message import Malformed, ResponseHead
 from fob.http.transport import Transport
 
-MOST_INTERIM = 10
+MAX_INTERIM_RESPONSES = 10
 
 
-class Ended(Exception):
-    """The function closed the connection before its answer was whole."""
+class IncompleteResponse(Exception):
+    """The function closed the connection before its response was complete."""
 
 
 class Receiver(Protocol):
-    """Whoever has asked. Its methods are called from the event loop, in the order of events."""
+    """The caller of a function. Its methods are called from the event loop."""
 
-    def answered(self, head: ResponseHead | None, piece: bytes, ended: bool) -> None:
-        """Some of the answer has come: its `head` the first time, then None."""
+    def response_received(self, head: ResponseHead | None, piece: bytes, ended: bool) -> None:
+        """Take a piece of the body; `head` is given the first time only, then None."""
 
-    def failed(self, error: Ended | Malformed) -> None:
-        """There is no more of the answer to come; the connection is closed."""
+    def response_failed(self, error: IncompleteResponse | Malformed) -> None:
+        """Give up: no more of the response will arrive, and the connection is closed."""
 
-    def function_takes(self, more: bool) -> None:
-        """Whether the function takes more of the request at once, or is to be waited for."""
+    def function_writable(self, writable: bool) -> None:
+        """Send more of the request, or pause: the function is not reading what was sent."""
 
 
 class UpstreamConnection:
-    """One connection to a function; it carries one call at a time.
+    """A connection to a function; it carries one call at a time.
 
-    `used` says whether it has carried one before, `heard` whether anything came back for this one.
+    `used` is whether it has carried a call before this one, `response_begun` whether any byte of
+    this call's response has arrived.
     """
 
     def __init__(self) -> None:
         self.used = False
-        self.heard = False
+        self.response_begun = False
         self.idle_since = 0.0
         self._receiver: Receiver | None = None
         self._closed = False
-        self._clean = True
+        self._between_messages = True
         self._unread = b""
-        self._interim = 0
+        self._interim_responses = 0
         self._head: ResponseHead | None = None
         self._body: Body = UnsizedBody()
 
-    # the caller's side
+    # called by the receiver
 
     @property
     def reusable(self) -> bool:
-        """Whether the next call may go here: nothing more comes, and it is still open."""
-        return self._clean and not self._closed
+        """Whether it can carry another call: it is open, and the last response is complete."""
+        return self._between_messages and not self._closed
 
-    def ask(self, receiver: Receiver, request: bytes, is_head: bool = False) -> None:
-        """Send a request, or the beginning of one; its answer goes to `receiver`."""
+    def send_request(
+        self, receiver: Receiver, request: bytes, to_head_request: bool = False
+    ) -> None:
+        """Send a request, or its beginning; the response goes to `receiver`."""
         self._receiver = receiver
-        self._is_head = is_head
-        self._clean = False
+        self._to_head_request = to_head_request
+        self._between_messages = False
         self._head = None
-        self._interim = 0
-        self.heard = False
+        self._interim_responses = 0
+        self.response_begun = False
         self._transport.write(request)
 
     def send(self, data: bytes) -> None:
         """Send more of the request."""
         self._transport.write(data)
 
-    def hold(self) -> None:
-        """Read no more of the answer until `go_on`."""
+    def pause_reading(self) -> None:
         self._transport.pause_reading()
 
-    def go_on(self) -> None:
+    def resume_reading(self) -> None:
         self._transport.resume_reading()
 
     def close(self) -> None:
-        """Close at once; the receiver is told nothing any more."""
+        """Close at once; the receiver is not called any more."""
         self._receiver = None
         self._closed = True
         self._transport.abort()
 
-    # the transport's side
+    # called by the transport
 
-    def connection_made(self, wire: Transport) -> None:
-        self._transport = wire
+    def connection_made(self, transport: Transport) -> None:
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         receiver = self._receiver
         if receiver is None:
-            self.close()  # it speaks without being asked
+            self.close()  # data without a request
             return
-        self.heard = True
+        self.response_begun = True
         try:
             head, data = (None, data) if self._head else self._read_head(data)
             if not self._head:
                 return
-            piece, rest = self._body.take(data)
+            piece, rest = self._body.feed(data)
         except Malformed as error:
             self.close()
-            receiver.failed(error)
+            receiver.response_failed(error)
             return
         ended = self._body.ended
         if ended:
-            self._end(rest)
-        receiver.answered(head, piece, ended)
+            self._complete(rest)
+        receiver.response_received(head, piece, ended)
 
     def _read_head(self, data: bytes) -> tuple[ResponseHead | None, bytes]:
-        """The head, once it is there, and what follows; interim (1xx) answers are passed over."""
+        """The final head, once it is complete, and the bytes after it; 1xx ones are skipped."""
         data = self._unread + data
-        while found := message.split(data):
-            head, data = message.answer(found[0]), found[1]
+        while split := message.split_head(data):
+            head, data = message.parse_response(split[0]), split[1]
             if head.status == 101:
-                raise Malformed("it switches protocols without being asked")
+                raise Malformed("it switches protocols without being asked to")
             if head.status >= 200:
                 self._unread = b""
                 self._head = head
-                self._body = message.body_of(head, self._is_head)
+                self._body = response_body(head, self._to_head_request)
                 return head, data
-            self._interim += 1
-            if self._interim > MOST_INTERIM:
-                raise Malformed("it sends interim answers without end")
+            self._interim_responses += 1
+            if self._interim_responses > MAX_INTERIM_RESPONSES:
+                raise Malformed(f"it has more than {MAX_INTERIM_RESPONSES} interim responses")
         self._unread = data
         return None, b""
 
-    def _end(self, rest: bytes) -> None:
+    def _complete(self, rest: bytes) -> None:
         assert self._head
         self._receiver = None
         self.used = True
-        # more than was said is never taken for the next answer
-        self._clean = self._head.keep and not rest
+        # bytes after the response must never be taken for the response to the next call
+        self._between_messages = self._head.keep_alive and not rest
 
     def eof_received(self) -> None:
-        # nobody who has ended its side is asked anything, nor sent the rest of a request
+        # A function that has half-closed gets neither the next request nor the rest of this one.
         self._closed = True
         self._transport.abort()
 
     def connection_lost(self, error: OSError | None) -> None:
         self._closed = True
         if error:
-            self._read_last()
+            self._read_remaining()
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
         if self._head and isinstance(self._body, UnsizedBody) and error is None:
-            receiver.answered(None, b"", True)
+            receiver.response_received(None, b"", True)
         else:
-            receiver.failed(Ended())
+            receiver.response_failed(IncompleteResponse())
 
-    def _read_last(self) -> None:
-        """A function that takes no more of a request may have answered before it closed."""
+    def _read_remaining(self) -> None:
+        """Read an early response that arrived before the connection was reset.
+
+        A function may respond and close while we are still sending its request. The kernel then
+        resets the connection, and our next send fails before the response is read.
+        """
         with contextlib.suppress(OSError):
-            while self._receiver and (data := self._transport.left()):
+            while self._receiver and (data := self._transport.read_remaining()):
                 self.data_received(data)
 
     def pause_writing(self) -> None:
         if self._receiver:
-            self._receiver.function_takes(False)
+            self._receiver.function_writable(False)
 
     def resume_writing(self) -> None:
         if self._receiver:
-            self._receiver.function_takes(True)
+            self._receiver.function_writable(True)

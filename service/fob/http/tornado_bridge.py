@@ -1,5 +1,9 @@
-"""Requests for the Tornado application, and its answers: what Tornado's own HTTP server would be to
-it, on connections that carry calls as well."""
+"""Runs Tornado's application on our own client connections, in place of Tornado's HTTP server.
+
+An application needs only an `HTTPConnection` per request. So a connection can carry calls and other
+requests in any order, both through the same strict parser, and calls bypass Tornado entirely: its
+request handling costs several times as much as a call (docs/performance.md).
+"""
 
 import asyncio
 import math
@@ -20,21 +24,25 @@ from tornado.web import Application
 
 from fob.errors import BadRequest, FobError, TooLarge
 from fob.http.message import RequestHead
-from fob.http.server import STALL_SECONDS, ClientConnection, too_slow
+from fob.http.server import STALL_SECONDS, ClientConnection, stalled
 
 _LINE_END = re.compile(r"[\r\n]")
 
 
 @dataclass(frozen=True)
 class BridgeContext:
-    """What Tornado's request takes from its connection."""
+    """What Tornado's request reads from its connection."""
 
     remote_ip: str
     protocol: str = "http"
 
 
 class Bridge(HTTPConnection):
-    """One request and its answer, in Tornado's terms (`tornado.httputil`)."""
+    """One request and its response: an `Exchange` to us, an `HTTPConnection` to Tornado.
+
+    Backpressure towards the client works through futures: `write` returns one that is done once
+    the client has read enough, and a handler that streams awaits it.
+    """
 
     def __init__(
         self, application: Application, client: ClientConnection, request: RequestHead
@@ -43,17 +51,17 @@ class Bridge(HTTPConnection):
         self._client = client
         self._request = request
         self._delegate = application.start_request(client, self)
-        self._pending = b"", False
-        self._most_bytes = sys.maxsize
-        self._size_bytes = 0
-        self._begun = False
+        self._first_piece = b"", False
+        self._max_body_bytes = sys.maxsize
+        self._body_bytes = 0
+        self._response_begun = False
         self._over = False
         self._chunked = False
         self._on_close: Callable[[], None] | None = None
-        self._taken: asyncio.Future[None] | None = None
-        self._takes = True
+        self._drained: asyncio.Future[None] | None = None  # while the client is not writable
+        self._client_writable = True
 
-    # the client's side
+    # called by the client's connection
 
     def begin(self, piece: bytes, ended: bool) -> None:
         request = self._request
@@ -64,68 +72,73 @@ class Bridge(HTTPConnection):
                 headers.add(name, value)
             prepared = self._delegate.headers_received(line, headers)
         except HTTPInputError as error:
-            self._refuse(BadRequest(f"The request cannot be read: {error}"))
+            self._reject(BadRequest(f"The request cannot be read: {error}"))
             return
-        assert prepared is not None  # all our handlers take bodies as streams
-        self._pending = piece, ended
-        self._client.hold()
+        # Every handler of ours is a stream_request_body, so Tornado returns a future: `prepare` may
+        # still be running, and data_received must not be called before it is done.
+        assert prepared is not None
+        self._first_piece = piece, ended
+        self._client.pause_reading()
         asyncio.ensure_future(prepared).add_done_callback(self._prepared)
 
     def _prepared(self, _: "asyncio.Future[None]") -> None:
-        """The handler has seen the head; now it takes the body."""
-        if not self._over:
-            self._client.go_on()
-            self._client.welcome()
-            self._size_bytes = self._request.length or 0
-            self.body(*self._pending)
+        """Pass on the body, now that the handler's `prepare` has seen the head.
 
-    def body(self, piece: bytes, ended: bool) -> None:
+        `prepare` may have responded already, with an error; then nothing is left to do.
+        """
+        if not self._over:
+            self._client.resume_reading()
+            self._client.send_continue()
+            self._body_bytes = self._request.length or 0
+            self.body_received(*self._first_piece)
+
+    def body_received(self, piece: bytes, ended: bool) -> None:
         if self._request.length is None:
-            self._size_bytes += len(piece)
-        if self._size_bytes > self._most_bytes:
-            self._refuse(TooLarge(f"The body has more than {self._most_bytes} bytes"))
+            self._body_bytes += len(piece)
+        if self._body_bytes > self._max_body_bytes:
+            self._reject(TooLarge(f"The body has more than {self._max_body_bytes} bytes"))
             return
-        self._client.allow(math.inf if ended else STALL_SECONDS)
+        self._client.set_timeout(math.inf if ended else STALL_SECONDS)
         if piece:
             self._delegate.data_received(piece)
         if ended:
             self._delegate.finish()
 
-    def client_takes(self, more: bool) -> None:
-        self._takes = more
-        self._client.allow(math.inf if more else STALL_SECONDS)
-        if more and self._taken:
-            taken, self._taken = self._taken, None
-            taken.set_result(None)
+    def client_writable(self, writable: bool) -> None:
+        self._client_writable = writable
+        self._client.set_timeout(math.inf if writable else STALL_SECONDS)
+        if writable and self._drained:
+            drained, self._drained = self._drained, None
+            drained.set_result(None)
 
-    def gone(self) -> None:
+    def client_disconnected(self) -> None:
         self._over = True
         if self._on_close:
             self._on_close()
-        if self._taken and not self._taken.done():
-            self._taken.set_exception(StreamClosedError())
-            self._taken.exception()
+        if self._drained and not self._drained.done():
+            self._drained.set_exception(StreamClosedError())
+            self._drained.exception()  # retrieved, in case no handler awaits it
 
-    def late(self) -> None:
-        if self._begun:
-            self.gone()
+    def deadline_passed(self) -> None:
+        if self._response_begun:
+            self.client_disconnected()
             self._client.abort()
         else:
-            self._refuse(too_slow("The body", STALL_SECONDS))
+            self._reject(stalled("The body", STALL_SECONDS))
 
-    def _refuse(self, error: FobError) -> None:
-        self.gone()
-        self._client.refuse(error)
+    def _reject(self, error: FobError) -> None:
+        self.client_disconnected()
+        self._client.reject(error)
 
-    # Tornado's side
+    # called by Tornado
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        """What to call when the client goes before it has its answer."""
+        """Set what to call when the client disconnects before the response is complete."""
         self._on_close = callback
 
-    def set_max_body_size(self, most: int) -> None:
-        """Refuse a body of more than `most` bytes."""
-        self._most_bytes = most
+    def set_max_body_size(self, max_bytes: int) -> None:
+        """Reject a body of more than `max_bytes`."""
+        self._max_body_bytes = max_bytes
 
     def write_headers(
         self,
@@ -134,50 +147,51 @@ class Bridge(HTTPConnection):
         chunk: bytes | None = None,
     ) -> "asyncio.Future[None]":
         assert isinstance(start_line, ResponseStartLine)
-        self._begun = True
-        self._frame(start_line.code, headers)
+        self._response_begun = True
+        self._add_framing(start_line.code, headers)
         lines = [f"HTTP/1.1 {start_line.code} {start_line.reason}"]
         lines += [f"{name}: {value}" for name, value in headers.get_all()]
         if any(_LINE_END.search(line) for line in lines):
-            raise ValueError("A header of the answer holds a line end")
+            raise ValueError("A response header contains a line break")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        return self._send(head + self._framed(chunk or b""))
+        # one write for head and body: a client that reads two segments is woken twice
+        return self._send(head + self._encoded(chunk or b""))
 
-    def _frame(self, status: int, headers: HTTPHeaders) -> None:
-        """Make the headers say where the answer ends, and whether the connection does."""
+    def _add_framing(self, status: int, headers: HTTPHeaders) -> None:
+        """Set the headers that delimit the body, and say whether the connection stays open."""
         request = self._request
         has_body = request.method != "HEAD" and status >= 200 and status not in (204, 304)
-        open_end = has_body and "Content-Length" not in headers
-        self._chunked = open_end and request.minor > 0
-        if headers.get("Connection") == "close" or (open_end and not self._chunked):
-            self._client.last()
+        unsized = has_body and "Content-Length" not in headers
+        self._chunked = unsized and request.minor > 0
+        if headers.get("Connection") == "close" or (unsized and not self._chunked):
+            self._client.close_after_response()
         if self._chunked:
             headers["Transfer-Encoding"] = "chunked"
-        if not self._client.keeps():
+        if not self._client.keep_alive():
             headers["Connection"] = "close"
         elif not request.minor:
             headers["Connection"] = "Keep-Alive"
 
     def write(self, chunk: bytes) -> "asyncio.Future[None]":
-        return self._send(self._framed(chunk))
+        return self._send(self._encoded(chunk))
 
-    def _framed(self, chunk: bytes) -> bytes:
+    def _encoded(self, chunk: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked and chunk else chunk
 
     def _send(self, data: bytes) -> "asyncio.Future[None]":
-        """Send, and answer a future that is done when the client is ready for more."""
+        """Send, and return a future that is done once the client can take more."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._over:
             done.set_exception(StreamClosedError())
-            done.exception()  # nobody has to ask
+            done.exception()  # retrieved, in case no handler awaits it
             return done
         if data:
             self._client.send(data)
-        if self._takes:
+        if self._client_writable:
             done.set_result(None)
             return done
-        self._taken = self._taken or done
-        return self._taken
+        self._drained = self._drained or done
+        return self._drained
 
     def finish(self) -> None:
         if self._over:
@@ -185,4 +199,4 @@ class Bridge(HTTPConnection):
         self._over = True
         if self._chunked:
             self._client.send(b"0\r\n\r\n")
-        self._client.done()
+        self._client.finish()

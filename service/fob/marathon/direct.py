@@ -14,12 +14,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fob.http import message
-from fob.http.message import (
-    Body,
-    Malformed,
-    ResponseHead,
-    UnsizedBody,
-)
+from fob.http.body import Body, UnsizedBody, response_body
+from fob.http.message import Malformed, ResponseHead
 from fob.marathon.access import AGENT, Access, origin
 from fob.marathon.errors import NoConnection
 
@@ -85,7 +81,7 @@ class Direct:
         data: bytes | None,
     ) -> "DirectReply":
         """Send a request in one write: two would wake the server twice."""
-        request = message.sent(method, url, self._headers | headers, data)
+        request = message.request_bytes(method, url, self._headers | headers, data)
         sock = self._taken() or self._connected()
         try:
             sock.sendall(request)
@@ -152,14 +148,14 @@ class DirectReply:
         body, data = self._body(), self._unread
         while True:
             try:
-                piece, rest = body.take(data)
+                piece, rest = body.feed(data)
             except Malformed as error:
                 raise _odd(error) from error
             if piece:
                 yield piece
             if body.ended:
                 # more than was said is never taken for the next answer
-                self._clean = self._head.keep and not rest
+                self._clean = self._head.keep_alive and not rest
                 return
             try:
                 data = _more(self._sock)
@@ -173,7 +169,7 @@ class DirectReply:
         encoding = head.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise _odd(f"encoded as {encoding[:50]}, which nobody asked for")
-        return message.body_of(head)
+        return response_body(head)
 
     def _read_head(self) -> tuple[ResponseHead, bytes]:
         """The head, and what follows it."""
@@ -181,8 +177,8 @@ class DirectReply:
         while True:
             data += _more(self._sock)
             try:
-                if found := message.split(data):
-                    head = message.answer(found[0])
+                if found := message.split_head(data):
+                    head = message.parse_response(found[0])
                     break
             except Malformed as error:
                 raise _odd(error) from error

@@ -1,4 +1,4 @@
-"""What functions tell of themselves: their runner's answer to `OPTIONS *`."""
+"""How functions describe themselves: the runner's response to `OPTIONS *`, cached."""
 
 import asyncio
 import inspect
@@ -9,16 +9,17 @@ from fob.dispatcher.gateway.pool import Instance, Pool
 from fob.errors import CallFailed
 from fob.functions import openapi
 from fob.functions.service import Functions, address
-from fob.http.client import Ended, UpstreamConnection
+from fob.http.client import IncompleteResponse, UpstreamConnection
 from fob.http.message import Malformed, ResponseHead
 
-# how long one waits for a function that is starting, and for what it tells
+# how long to wait for a function that is starting, and for its description
 READY_SECONDS = 30.0
-ANSWER_SECONDS = 10.0
-TOLD_BYTES = 1 << 20
-KEPT_MOST = 1000
+RESPONSE_SECONDS = 10.0
+MAX_DESCRIPTION_BYTES = 1 << 20
+MAX_CACHED = 1000
 
-# what the runner tells; the function is somebody else's code, so it may tell anything
+# The types a description must have. It is checked because the function is somebody else's code and
+# can respond with anything.
 KEYS = {
     "entry": (str,),
     "convention": (str,),
@@ -29,85 +30,87 @@ KEYS = {
     "returns": (dict, type(None)),
 }
 
+Description = dict[str, Any]
+
 
 class Descriptions:
-    """Asks an instance once for each version of its app; raises `FobError`s."""
+    """Requests a description once per version of an app; its methods raise `FobError`."""
 
     def __init__(self, functions: Functions, pool: Pool) -> None:
         self._functions = functions
         self._pool = pool
-        # by id: sha256 of the file and version of the app, and what was told
-        self._kept: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {}
+        # by function id: the release (sha256 of the file, version of the app) and its description
+        self._cache: dict[str, tuple[tuple[str, str], Description]] = {}
 
     async def schema(self, id_: str) -> dict[str, Any]:
         """The JSON Schema of the function's arguments."""
-        label, told, _ = await self._ask(id_)
-        said = {"description": told["doc"]} if told["doc"] else {}
-        return {"title": label["name"] or id_} | said | (told["parameters"] or {})
+        label, description, _ = await self._describe(id_)
+        doc = {"description": description["doc"]} if description["doc"] else {}
+        return {"title": label["name"] or id_} | doc | (description["parameters"] or {})
 
-    async def openapi(self, id_: str, here: str) -> dict[str, Any]:
-        """The function's OpenAPI document; `here` is the dispatcher's own URL."""
-        label, told, instance = await self._ask(id_)
-        servers = [f"http://{instance.netloc}", f"{here}/api/call/{id_}"]
-        return openapi.document(label["name"] or id_, label["sha256"], told, servers)
+    async def openapi(self, id_: str, service_url: str) -> dict[str, Any]:
+        """The function's OpenAPI document; `service_url` is how the client reaches the service."""
+        label, description, instance = await self._describe(id_)
+        servers = [f"http://{instance.netloc}", f"{service_url}/api/call/{id_}"]
+        return openapi.document(label["name"] or id_, label["sha256"], description, servers)
 
-    async def _ask(self, id_: str) -> tuple[dict[str, str], dict[str, Any], Instance]:
-        """The function's label, what it tells, and where it answers."""
+    async def _describe(self, id_: str) -> tuple[dict[str, str], Description, Instance]:
+        """The function's label, its description, and an instance."""
         label = await self._functions.label(id_)
         ready = await self._functions.ready(id_, READY_SECONDS)
         instance = self._pool.at(address(ready[0]))
         release = label["sha256"], label["version"]
-        kept, told = self._kept.get(id_, (None, {}))
-        if kept != release:
-            told = await self._fetch(instance)
-            self._kept[id_] = release, told
-            if len(self._kept) > KEPT_MOST:
-                del self._kept[next(iter(self._kept))]
-        return label, told, instance
+        cached_release, description = self._cache.get(id_, (None, {}))
+        if cached_release != release:
+            description = await self._fetch(instance)
+            self._cache[id_] = release, description
+            if len(self._cache) > MAX_CACHED:
+                del self._cache[next(iter(self._cache))]
+        return label, description, instance
 
-    async def _fetch(self, instance: Instance) -> dict[str, Any]:
+    async def _fetch(self, instance: Instance) -> Description:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                connection = instance.take() or await instance.connect()
+            async with asyncio.timeout(RESPONSE_SECONDS):
+                connection = instance.acquire() or await instance.connect()
                 try:
-                    told = json.loads(await _Response(connection, instance).content)
+                    found = json.loads(await _OptionsRequest(connection, instance).content)
                 finally:
-                    instance.give(connection)
-        except (OSError, Ended, Malformed, ValueError, RecursionError) as error:
-            raise _silent(instance) from error
-        if not isinstance(told, dict) or not all(type(told.get(k)) in KEYS[k] for k in KEYS):
-            raise _silent(instance, told)
-        return told | {"doc": inspect.cleandoc(told["doc"] or "")}
+                    instance.release(connection)
+        except (OSError, IncompleteResponse, Malformed, ValueError, RecursionError) as error:
+            raise _no_description(instance) from error
+        if not isinstance(found, dict) or not all(type(found.get(k)) in KEYS[k] for k in KEYS):
+            raise _no_description(instance, found)
+        return found | {"doc": inspect.cleandoc(found["doc"] or "")}
 
 
-class _Response:
-    """A function's answer to `OPTIONS *`, taken whole."""
+class _OptionsRequest:
+    """An `OPTIONS *` to a function; `content` is the body of the response."""
 
     def __init__(self, connection: UpstreamConnection, instance: Instance) -> None:
         self.content: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._taken = bytearray()
+        self._received = bytearray()
         request = f"OPTIONS * HTTP/1.1\r\nHost: {instance.netloc}\r\n\r\n"
-        connection.ask(self, request.encode())
+        connection.send_request(self, request.encode())
 
-    def answered(self, head: ResponseHead | None, piece: bytes, ended: bool) -> None:
-        self._taken += piece
-        if len(self._taken) > TOLD_BYTES:
-            self.failed(Malformed("it tells too much"))
+    def response_received(self, head: ResponseHead | None, piece: bytes, ended: bool) -> None:
+        self._received += piece
+        if len(self._received) > MAX_DESCRIPTION_BYTES:
+            self.response_failed(Malformed("the description is too long"))
         elif ended and not self.content.done():
-            self.content.set_result(bytes(self._taken))
+            self.content.set_result(bytes(self._received))
 
-    def failed(self, error: Ended | Malformed) -> None:
+    def response_failed(self, error: IncompleteResponse | Malformed) -> None:
         if not self.content.done():
             self.content.set_exception(error)
 
-    def function_takes(self, more: bool) -> None:
-        pass  # the question is short
+    def function_writable(self, writable: bool) -> None:
+        pass  # the request fits into any buffer
 
 
-def _silent(instance: Instance, told: Any = None) -> CallFailed:
-    error = told.get("error") if isinstance(told, dict) else None
+def _no_description(instance: Instance, found: Any = None) -> CallFailed:
+    error = found.get("error") if isinstance(found, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
-    why = message or "if an older fob has registered it, register the file anew"
+    reason = message or "if an older fob has registered it, register the file again"
     return CallFailed(
-        f"The function's instance at {instance.netloc} does not say what it takes: {why}"
+        f"The function's instance at {instance.netloc} does not describe itself: {reason}"
     )

@@ -16,7 +16,7 @@ _ID = "([^/]+)"
 
 
 def application(functions: Functions, guard: Guard, in_flight: InFlight, pool: Pool) -> Application:
-    """The Tornado application that serves the API, all of it but calls."""
+    """Build the Tornado application: the whole API except calls."""
     common: dict[str, Any] = {"functions": functions, "guard": guard, "in_flight": in_flight}
     described = common | {"descriptions": Descriptions(functions, pool)}
     return Application(

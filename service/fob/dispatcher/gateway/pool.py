@@ -1,4 +1,4 @@
-"""Where functions answer: instances, and the connections to them that are kept for a while."""
+"""Instances of functions, and persistent connections to them."""
 
 import asyncio
 import math
@@ -11,42 +11,42 @@ from fob.http.transport import Transport, Transports
 
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 30.0
-IDLE_MOST = 64
+MAX_IDLE_CONNECTIONS = 64  # per instance
 
 Address = tuple[str, int]
 
 
 class Instance:
-    """One instance of a function; `calls` is how many of them it has in hand."""
+    """An instance of a function; `calls` is how many it has in flight."""
 
-    def __init__(self, transports: Transports, there: Address) -> None:
-        host, port = there
+    def __init__(self, transports: Transports, address: Address) -> None:
+        host, port = address
         self.netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.calls = 0
         self._transports = transports
-        self._there = there
-        # the one that was used last is the last
-        self._kept: list[UpstreamConnection] = []
+        self._address = address
+        # a stack: the connection used last is reused first, so surplus ones go idle and are closed
+        self._idle: list[UpstreamConnection] = []
 
     @property
-    def idle(self) -> bool:
-        return not (self.calls or self._kept)
+    def unused(self) -> bool:
+        return not (self.calls or self._idle)
 
-    def take(self) -> UpstreamConnection | None:
-        """A connection for a call, if one is kept and still open."""
-        while self._kept:
-            connection = self._kept.pop()
+    def acquire(self) -> UpstreamConnection | None:
+        """Take an idle connection for a call, if one is still open."""
+        while self._idle:
+            connection = self._idle.pop()
             if connection.reusable:
                 self.calls += 1
                 return connection
         return None
 
     async def connect(self) -> UpstreamConnection:
-        """A new connection for a call; raises `OSError` (`TimeoutError` too)."""
+        """Open a connection for a call; raises `OSError`, of which `TimeoutError` is one."""
         self.calls += 1
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                sock = await _connected(self._there)
+                sock = await _connected_socket(self._address)
         except BaseException:
             self.calls -= 1
             raise
@@ -54,25 +54,25 @@ class Instance:
         Transport(self._transports, sock, connection)
         return connection
 
-    def give(self, connection: UpstreamConnection) -> None:
-        """The call is over: keep the connection, or close it when it cannot serve another one."""
+    def release(self, connection: UpstreamConnection) -> None:
+        """End a call: keep its connection for the next one, or close it."""
         self.calls -= 1
-        if connection.reusable and len(self._kept) < IDLE_MOST:
+        if connection.reusable and len(self._idle) < MAX_IDLE_CONNECTIONS:
             connection.idle_since = time.monotonic()
-            self._kept.append(connection)
+            self._idle.append(connection)
         else:
             connection.close()
 
-    def close(self, since: float) -> None:
-        """Close the connections that nobody has used since then."""
-        for connection in self._kept:
+    def close_idle(self, since: float) -> None:
+        """Close the connections that have been idle since then (monotonic) or longer."""
+        for connection in self._idle:
             if connection.idle_since <= since:
                 connection.close()
-        self._kept = [connection for connection in self._kept if connection.reusable]
+        self._idle = [connection for connection in self._idle if connection.reusable]
 
 
 class Pool:
-    """All instances that have a call in hand or a connection."""
+    """All instances that have a call in flight or a connection."""
 
     def __init__(self, transports: Transports) -> None:
         self._transports = transports
@@ -81,63 +81,63 @@ class Pool:
 
     @property
     def calls(self) -> int:
-        """How many calls are in hand."""
+        """How many calls are in flight."""
         return sum(instance.calls for instance in self._instances.values())
 
-    def at(self, there: Address) -> Instance:
-        """The instance that answers there."""
-        instance = self._instances.get(there)
+    def at(self, address: Address) -> Instance:
+        """The instance at an address."""
+        instance = self._instances.get(address)
         if not instance:
-            instance = self._instances[there] = Instance(self._transports, there)
+            instance = self._instances[address] = Instance(self._transports, address)
             if not self._sweep:
-                self._look_again()
+                self._schedule_sweep()
         return instance
 
-    def _look_again(self) -> None:
+    def _schedule_sweep(self) -> None:
         self._sweep = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle)
 
     def _close_idle(self) -> None:
-        """Close what nobody has used for long; come again while there is anything left."""
+        """Close idle connections, periodically while any instance is left."""
         since = time.monotonic() - IDLE_SECONDS
-        for there, instance in list(self._instances.items()):
-            instance.close(since)
-            if instance.idle:
-                del self._instances[there]
+        for address, instance in list(self._instances.items()):
+            instance.close_idle(since)
+            if instance.unused:
+                del self._instances[address]
         self._sweep = None
         if self._instances:
-            self._look_again()
+            self._schedule_sweep()
 
     def close(self) -> None:
-        """Close all connections that are kept."""
+        """Close all idle connections."""
         if self._sweep:
             self._sweep.cancel()
         for instance in self._instances.values():
-            instance.close(math.inf)
+            instance.close_idle(math.inf)
 
 
-async def _connected(there: Address) -> socket.socket:
-    """A socket that is connected, to the first of the addresses that takes it."""
-    problem: OSError = OSError(f"{there[0]} has no address")
-    for family, kind, protocol, _, where in await _addresses(there):
+async def _connected_socket(address: Address) -> socket.socket:
+    """Connect to the first of the host's addresses that accepts."""
+    last_error: OSError = OSError(f"{address[0]} has no address")
+    for family, kind, protocol, _, resolved in await _resolved(address):
         sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_connect(sock, where)
+            await asyncio.get_running_loop().sock_connect(sock, resolved)
         except OSError as error:
             sock.close()
-            problem = error
+            last_error = error
         except BaseException:
             sock.close()
             raise
         else:
             return sock
-    raise problem
+    raise last_error
 
 
-async def _addresses(there: Address) -> list[Any]:
+async def _resolved(address: Address) -> list[Any]:
     try:
-        # for addresses nobody has to be asked
-        return socket.getaddrinfo(*there, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        # an IP address needs no resolver, so no thread either
+        return socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         loop = asyncio.get_running_loop()
-        return await loop.getaddrinfo(*there, type=socket.SOCK_STREAM)
+        return await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""What calls share: who may call, which instance is asked, and the ways to it."""
+"""What calls share: admission, the choice of an instance, and connections to instances."""
 
 import asyncio
 import random
@@ -13,22 +13,23 @@ from fob.dispatcher.in_flight import InFlight
 from fob.errors import CallFailed, MethodNotAllowed, UpgradeRefused
 from fob.functions.service import Functions, address
 from fob.http.client import UpstreamConnection
-from fob.http.message import RECENT, RequestHead
+from fob.http.message import CACHED_HEADS, RequestHead
 from fob.http.transport import Transports
 from fob.marathon.task_info import TaskInfo
 
 # how long a call waits for a function that is starting
 READY_SECONDS = 30.0
-# the runner ends a call that takes too long; only when it does not is it for us to do
+# The runner ends a call that exceeds the function's timeout. The dispatcher does so only if the
+# runner has not, this much later.
 GRACE_SECONDS = 5.0
 CONNECT_PAUSES = (0.05, 0.2, 0.8)
 
-# a connection to an instance, and how many seconds the call may take
+# an instance, a connection to it, and the timeout of the call in seconds
 Route = tuple[Instance, UpstreamConnection, float]
 
 
 class Routing:
-    """Finds the way for each call: to the instance with the fewest in hand."""
+    """Finds a route for each call: to the instance with the fewest calls in flight."""
 
     def __init__(
         self, functions: Functions, guard: Guard, in_flight: InFlight, transports: Transports
@@ -36,14 +37,14 @@ class Routing:
         self.guard = guard
         self.in_flight = in_flight
         self.pool = Pool(transports)
-        self.lines = AccessLog()
-        self.expect = transports.expect
-        self.admit = lru_cache(RECENT)(self._admit)
+        self.access_log = AccessLog()
+        self.expect_event = transports.expect_event
+        # heads are cached and compare by identity; errors are not cached
+        self.admit = lru_cache(CACHED_HEADS)(self._admit)
         self._functions = functions
 
     def _admit(self, request: RequestHead) -> str:
-        """The id of the function that is called; raises when the head alone says that it is not to
-        be called so."""
+        """Return the id of the called function; raises `FobError` when the head is not allowed."""
         self.guard.check_origin(request.headers)
         self.guard.check_token(request.headers)
         if "websocket" in request.headers.get("Upgrade", "").lower():
@@ -55,34 +56,39 @@ class Routing:
             raise MethodNotAllowed("CONNECT is not supported: the dispatcher is not a tunnel")
         return forwarding.function_id(request)
 
-    def at_once(self, id_: str) -> Route | None:
-        """By a connection that is open already, to an instance that is known to be ready."""
+    def immediate(self, id_: str) -> Route | None:
+        """A route over an idle connection to an instance known to be ready, if there is one."""
         known = self._functions.at_hand(id_)
         if not known:
             return None
         ready, seconds = known
         instance = self._choose(ready, set())
-        connection = instance.take()
+        connection = instance.acquire()
         return (instance, connection, seconds + GRACE_SECONDS) if connection else None
 
     async def connect(self, id_: str) -> Route:
-        """By a connection to an instance that is ready, once there is one."""
-        avoid: set[Instance] = set()
+        """A route to an instance, once one is ready and reachable.
+
+        Raises `FobError`: unknown function, none ready in time, none reachable.
+        """
+        unreachable: set[Instance] = set()
         pauses = iter(CONNECT_PAUSES)
         while True:
             ready = await self._functions.ready(id_, READY_SECONDS)
             seconds = await self._functions.timeout(ready[0]) + GRACE_SECONDS
-            instance = self._choose(ready, avoid)
+            instance = self._choose(ready, unreachable)
             try:
-                return instance, instance.take() or await instance.connect(), seconds
+                return instance, instance.acquire() or await instance.connect(), seconds
             except OSError as error:
-                avoid.add(instance)
-                if len(avoid) >= len(ready):
+                unreachable.add(instance)
+                if len(unreachable) >= len(ready):
                     await _pause(pauses, instance, error)
 
     def _choose(self, ready: list[TaskInfo], avoid: set[Instance]) -> Instance:
-        """The instance with the fewest calls in hand, of those not to `avoid` if there are any;
-        any one of several."""
+        """The instance with the fewest calls in flight, not one of `avoid` if there are others.
+
+        Ties are broken at random, so that calls one after another use all instances too.
+        """
         if len(ready) == 1:
             return self.pool.at(address(ready[0]))
         instances = [self.pool.at(address(task)) for task in ready]
@@ -91,15 +97,15 @@ class Routing:
 
     def close(self) -> None:
         self.pool.close()
-        self.lines.flush()
+        self.access_log.flush()
 
 
 async def _pause(pauses: Iterator[float], instance: Instance, error: OSError) -> None:
-    """Wait a moment for what listens there to come (back), or give up."""
+    """Wait before the next attempt to connect; raises `CallFailed` after the last one."""
     pause = next(pauses, None)
     if pause is None:
         raise CallFailed(
             f"The function's instance at {instance.netloc} cannot be reached:"
-            f" {error.strerror or 'it does not answer'}. Can this machine reach that one?"
+            f" {error.strerror or 'it does not respond'}. Can this machine connect to that address?"
         ) from error
     await asyncio.sleep(pause)
