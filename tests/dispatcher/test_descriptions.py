@@ -69,7 +69,7 @@ def test_whatever_a_function_tells_it_harms_nobody(house, content):
 
 
 def test_a_function_that_tells_nothing_is_not_waited_for_for_ever(house, monkeypatch):
-    monkeypatch.setattr(descriptions, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(descriptions, "RESPONSE_SECONDS", 0.1)
 
     async def silent(reader, writer) -> None:
         await reader.read()
