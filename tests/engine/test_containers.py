@@ -180,7 +180,7 @@ def test_what_is_wrong_is_named_by_its_path(
 
 
 def refused(setting: str, container: Any) -> list[tuple[str, str]]:
-    return told(DockerPolicy(setting, NOWHERE).refused(complete(container)))
+    return told(DockerPolicy(setting, NOWHERE).faults(complete(container)))
 
 
 VOLUME = docker() | {"volumes": [{"containerPath": "/x", "hostPath": "/etc", "mode": "RO"}]}
@@ -222,7 +222,7 @@ def test_what_reaches_out_of_the_container_is_refused_until_it_is_allowed(
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("net", "host", "'net' is not offered; offered are add-host"),
+        ("net", "host", "'net' is not supported; supported are add-host"),
         ("init", "maybe", "neither true nor false"),
         ("ulimit", "nofile", "NAME=SOFT:HARD"),
         ("shm-size", "big", "not a whole number"),
@@ -236,7 +236,7 @@ def test_a_parameter_that_is_not_known_or_wrong_is_refused(
 
 
 def test_a_word_that_is_not_known_is_an_error_of_the_setting() -> None:
-    with pytest.raises(BadRequest, match="FOB_DOCKER_ALLOW names everything; give any of"):
+    with pytest.raises(BadRequest, match="FOB_DOCKER_ALLOW names everything; it can be any of"):
         DockerPolicy("everything", NOWHERE)
 
 
@@ -286,6 +286,7 @@ def test_a_function_that_waits_for_docker_says_where_it_was_looked_for(
     def told() -> bool:
         answer = dispatcher.ask("GET", f"/api/meta/{id_}")
         assert answer.status_code == 503
-        return f"wants a Docker engine; at {absent} there is none: No such file" in answer.text
+        reason = f"needs a Docker engine; none is reachable at {absent}: No such file"
+        return reason in answer.text
 
     live.until(told, "the reason")

@@ -60,4 +60,4 @@ def test_a_pull_that_is_cut_off_is_a_failure(
     engine = start_engine(FOB_DOCKER_HOST=address)
     containers.post(engine, containers.app("/a", "pass"))
     told = containers.failure(engine, "/a")
-    assert told["message"].startswith(f"the image {containers.IMAGE} cannot be had: ")
+    assert told["message"].startswith(f"the image {containers.IMAGE} is not available: ")

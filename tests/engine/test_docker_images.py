@@ -70,7 +70,7 @@ def test_an_image_that_is_not_there_fails_with_dockers_words(
     post(engine, app("/a", docker={"image": absent}, backoffSeconds=1000))
     failed = failure(engine, "/a")
     assert failed["state"] == "TASK_FAILED"
-    assert failed["message"].startswith(f"the image {absent} cannot be had: ")
+    assert failed["message"].startswith(f"the image {absent} is not available: ")
     assert "manifest unknown" in failed["message"]
     (item,) = engine.get("/v2/queue")["queue"]
     assert item["delay"]["timeLeftSeconds"] > 0  # another try may do better

@@ -200,7 +200,7 @@ class Changes:
             {id_: needs for id_, needs in made.items() if needs is not None},
         )
         self._check_ids(before, after)
-        if refused := [f for app in after.apps.values() for f in self._policy.refused(app)]:
+        if refused := [f for app in after.apps.values() for f in self._policy.faults(app)]:
             raise errors.invalid(refused)
         steps = plans.steps(before.apps, after.apps, self.groups.explicit | after.groups)
         return Deployment(before, after, steps, version)

@@ -1,4 +1,4 @@
-"""Tasks that are containers: apps with an image, run by a Docker engine of this machine.
+"""Tasks in containers: apps with an image, run by a Docker engine on this machine.
 
-The package `docker` is imported when the first of them is wanted, and not before: it takes 0.1 s.
+The package `docker` takes 0.1 s to import, so it is imported for the first such app.
 """

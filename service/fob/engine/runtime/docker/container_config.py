@@ -1,4 +1,4 @@
-"""A container as Docker wants it described."""
+"""The configuration of a task's container, in the form of Docker's API."""
 
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,23 @@ from fob.engine.definitions.containers import SANDBOX, Container
 from fob.engine.runtime.docker import parameters
 from fob.engine.runtime.launcher import Launch
 
-MARKS = "/mnt/mesos/marks"
-MARKS_FD = 9  # a shell opens no higher one by number
+MARKS = "/mnt/mesos/marks"  # the pipe for marks, inside the container
+MARKS_FD = 9  # the highest that every shell can open by number
 TASK_LABEL, ENGINE_LABEL = "fob.task", "fob.engine"
 PERIOD_MICROSECONDS = 100_000
-# Docker keeps what has not been copied yet, and no more
+# small, since Docker only keeps output until it has been copied (see output.py)
 LOG = {"Type": "json-file", "Config": {"max-size": "8m", "max-file": "2"}}
+
+
+def container_name(task_id: str) -> str:
+    """The name of a task's container."""
+    return f"fob-{task_id.rpartition('.')[2]}"
 
 
 def container_config(
     launch: Launch, container: Container, address: str, owner: str
 ) -> dict[str, Any]:
-    """The body of `POST /containers/create`; ports are published at `address` of the host.
+    """The body of `POST /containers/create`; ports are published at `address` on the host.
 
     https://docs.docker.com/engine/api: Config and HostConfig.
     """
@@ -31,7 +36,7 @@ def container_config(
         "LogConfig": LOG,
     }
     if not container.bridge and not container.privileged:
-        # the host's traffic could be listened to, and the engine's token is in it
+        # on the host's network a raw socket receives all traffic, and with it the engine's token
         host["CapDrop"] = ["NET_RAW"]
     parameters.add(container.parameters, config, host)
     host |= _limits(container)
@@ -47,12 +52,13 @@ def container_config(
 
 
 def _command(launch: Launch, container: Container) -> dict[str, Any]:
-    """As Mesos has it: a command line is for a shell, arguments are for the image's own program."""
+    """As in Mesos: a command line is run by a shell, arguments go to the image's own program."""
     if not container.shell:
         return {"Cmd": launch.command} if launch.command else {}
     shell, option, line = launch.command
     if container.notifies:
-        # opened for both, so that it never waits for a reader, and loses nothing without one
+        # for reading and writing, so that opening never blocks, and nothing is lost while no engine
+        # reads (see task_folders.py)
         line = f"exec {MARKS_FD}<>{MARKS}; export {NOTIFY_FD}={MARKS_FD}; {line}"
     return {"Entrypoint": [shell], "Cmd": [option, line]}
 
@@ -60,7 +66,7 @@ def _command(launch: Launch, container: Container) -> dict[str, Any]:
 def _limits(container: Container) -> dict[str, Any]:
     limits: dict[str, Any] = {}
     if container.mem:
-        # no swap beside it
+        # MemorySwap is memory and swap together: no swap
         limits |= dict.fromkeys(("Memory", "MemorySwap"), int(container.mem * 2**20))
     if container.cpus:
         limits["CpuShares"] = max(2, int(container.cpus * 1024))

@@ -1,4 +1,4 @@
-"""Runs commands in the containers of tasks that run."""
+"""Run commands in running containers (`docker exec`)."""
 
 import contextlib
 import socket
@@ -9,43 +9,43 @@ from typing import TYPE_CHECKING, Any
 
 from fob.engine.runtime.commands import CommandFailed, OnOutput
 from fob.engine.runtime.docker import threads
+from fob.engine.runtime.docker.container_config import container_name
 from fob.engine.runtime.docker.host import DockerError, DockerHost, DockerUnreachable
 from fob.engine.runtime.docker.output import frames
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-# Docker ends nothing that it has begun in a container, and an image may have no program but a
-# shell. So it is the shell that kills all that it has started, when its standard input ends: when
-# the connection is closed, or the engine is dead. It begins at a word, before which nothing can be
-# said that nobody hears. As Docker starts it, it leads a group of its own.
+# Docker cannot kill what it has started by exec, and an image may contain no program except a
+# shell. So the shell, which leads a process group as Docker starts it, kills that group when its
+# standard input ends: the connection was closed, or the engine has died. It waits for a first line,
+# which is sent once the connection is attached, so that no output is missed.
 _GUARDED = (
     "read -r begin || exit; exec 3<&0 </dev/null; "
     "{ read -r end <&3; kill -9 -$$; } >/dev/null 2>&1 & "
     '/bin/sh -c "$0" 3<&-; status=$?; kill -9 $!; exit $status'
 )
-_SLACK_SECONDS = 2  # for Docker, beyond what the command may take
-_ENDED_EVERY = 0.02  # seconds, between two questions whether it has ended
-OUTPUT_BYTES = 2**16  # of the end of what it says
-
-
-def container_name(task_id: str) -> str:
-    """The name of a task's container."""
-    return f"fob-{task_id.rpartition('.')[2]}"
+_SLACK_SECONDS = 2  # for Docker, in addition to the time of the command
+_POLL_SECONDS = 0.02  # between two requests for the exit status
+MAX_OUTPUT_TAIL_BYTES = 2**16
 
 
 class ContainerExec:
-    """Containers of `host`."""
+    """Runs commands in containers of `host`."""
 
     def __init__(self, host: DockerHost) -> None:
         self._host = host
 
-    async def run(self, task_id: str, command: str, seconds: float, say: OnOutput) -> None:
-        """Run `command` by the container's shell, for at most so many seconds; it is killed then
-        with all that it started, and so it is when the engine dies. Raises `CommandFailed`."""
+    async def run(self, task_id: str, command: str, seconds: float, on_output: OnOutput) -> None:
+        """Run `command` with the container's shell, for at most `seconds`; `on_output` gets the end
+        of its output.
+
+        After that time, or when the engine dies, it is killed with all that it started. Raises
+        `CommandFailed`.
+        """
         name = container_name(task_id)
-        code, output = await threads.outcome("exec", lambda: self._run(name, command, seconds))
-        say(output)
+        code, output = await threads.run("exec", lambda: self._run(name, command, seconds))
+        on_output(output)
         if code != 0:
             raise CommandFailed(f"exited with status {code}")
 
@@ -62,27 +62,27 @@ def _exec(client: "APIClient", name: str, command: str, until: float) -> tuple[i
     try:
         with _attached(client, id_, until) as attached:
             output = b""
-            for _, said in frames(attached):
-                output = (output + said)[-OUTPUT_BYTES:]
+            for _, data in frames(attached):
+                output = (output + data)[-MAX_OUTPUT_TAIL_BYTES:]
         return _status(client, id_, until), output
-    except TimeoutError as error:  # which says nothing about Docker
+    except TimeoutError as error:  # of the command: not to be taken for an error of Docker's
         raise CommandFailed("took too long") from error
 
 
 def _status(client: "APIClient", id_: str, until: float) -> int:
-    """How it has ended; Docker may know that a moment after it has said its last."""
+    """The exit status, which Docker may know only a moment after the end of the output."""
     while (code := client.exec_inspect(id_)["ExitCode"]) is None:
         if time.monotonic() > until:
             raise TimeoutError
-        time.sleep(_ENDED_EVERY)
+        time.sleep(_POLL_SECONDS)
     return int(code)
 
 
 @contextmanager
 def _attached(client: "APIClient", id_: str, until: float) -> Iterator["_Attached"]:
-    """The connection to the command, which begins, and ends with this at the latest."""
+    """The connection to the command, which starts now; the command ends with the context."""
     connection = client.exec_start(id_, socket=True)
-    sock: Any = getattr(connection, "_sock", connection)  # it is wrapped, for some ways to Docker
+    sock: Any = getattr(connection, "_sock", connection)  # some transports wrap it
     try:
         sock.sendall(b"begin\n")
         yield _Attached(sock, until)
@@ -93,23 +93,23 @@ def _attached(client: "APIClient", id_: str, until: float) -> Iterator["_Attache
 
 
 class _Attached:
-    """What comes over `sock`. Raises `TimeoutError` from the moment `until` (monotonic) on."""
+    """Reads from `sock`. Raises `TimeoutError` after `until` (monotonic seconds)."""
 
     def __init__(self, sock: Any, until: float) -> None:
         self._sock = sock
         self._until = until
 
     def read(self, size: int) -> bytes:
-        """So many bytes; fewer at the end."""
+        """Read `size` bytes; fewer at the end."""
         data = b""
-        while len(data) < size and (piece := self._piece(size - len(data))):
-            data += piece
+        while len(data) < size and (chunk := self._chunk(size - len(data))):
+            data += chunk
         return data
 
-    def _piece(self, size: int) -> bytes:
+    def _chunk(self, size: int) -> bytes:
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left)
-        piece: bytes = self._sock.recv(size)
-        return piece
+        chunk: bytes = self._sock.recv(size)
+        return chunk

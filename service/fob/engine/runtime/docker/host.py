@@ -1,4 +1,4 @@
-"""The Docker engine that runs the containers: where it is, whether it is there, what it says."""
+"""The Docker engine that runs the containers: connections to it, and whether it is reachable."""
 
 import asyncio
 import logging
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 2.0  # seconds, while an app waits for an engine that is not there
-ANSWER_SECONDS = 60  # for everything but a pull, a stream of output and the wait for an exit
+RETRY_SECONDS = 2.0  # while it is unreachable
+TIMEOUT_SECONDS = 60  # of a request, except a pull, a stream of output, and the wait for an exit
 
 
 class DockerUnreachable(Exception):
-    """Nobody answers, or nobody who could; the message says where and why."""
+    """The Docker engine cannot be used; the message says why."""
 
 
 class DockerError(Exception):
-    """Docker answered that it cannot be done, with its `status`; the message has its words."""
+    """Docker responded with an error, with its `status`; the message is Docker's."""
 
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
@@ -34,43 +34,43 @@ class DockerHost:
     """The Docker engine at `address`, a URL as in DOCKER_HOST.
 
     `on_change` is called on the loop when the engine becomes reachable, and when the reason why it
-    is not changes. `greet` is called in a thread when it becomes reachable, before `on_change`.
+    is not changes. When it becomes reachable, `on_connect` is called first, in a thread.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.on_change: Callable[[], None] = lambda: None
-        self.greet: Callable[[APIClient], None] = lambda client: None
-        self._there = False
-        self._why = "it is being looked for"
-        self._looking: asyncio.Task[None] | None = None
+        self.on_connect: Callable[[APIClient], None] = lambda client: None
+        self._reachable = False
+        self._why = "trying to connect"
+        self._connecting: asyncio.Task[None] | None = None
 
     def check(self) -> None:
-        """Raise `NoRoom` unless it was there when last asked; it is then looked for."""
-        if not self._there:
-            self.look()
-            message = f"wants a Docker engine; at {self.address} there is none: {self._why}"
+        """Raise `NoRoom` unless it was reachable when last used; then start to connect to it."""
+        if not self._reachable:
+            self.connect()
+            message = f"needs a Docker engine; none is reachable at {self.address}: {self._why}"
             raise NoRoom("UnfulfilledConstraint", message)
 
-    def look(self) -> None:
-        """Look for it in the background, until it is there."""
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+    def connect(self) -> None:
+        """Try to connect in the background until that succeeds."""
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
-    def lost(self, why: str) -> None:
-        """It is there no more, for all that can be told; it is looked for."""
-        self._there, self._why = False, why
-        self.look()
+    def set_unreachable(self, why: str) -> None:
+        """Take it as unreachable from now on, and try to connect."""
+        self._reachable, self._why = False, why
+        self.connect()
 
     async def close(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
 
     @contextmanager
-    def client(self, timeout: int = ANSWER_SECONDS) -> Iterator["APIClient"]:
-        """A connection, for one thread. Raises `DockerUnreachable` and `DockerError`, also for what
-        happens within."""
+    def client(self, timeout: int = TIMEOUT_SECONDS) -> Iterator["APIClient"]:
+        """A client for one thread. Within the context too, errors are raised as `DockerUnreachable`
+        and `DockerError`."""
         try:
             import docker
             from docker.errors import DockerException, StreamParseError
@@ -82,43 +82,43 @@ class DockerHost:
             with docker.APIClient(self.address, version="auto", timeout=timeout) as client:
                 yield client
         except docker.errors.APIError as error:
-            raise DockerError(error.status_code or 0, _words(error)) from error
+            raise DockerError(error.status_code or 0, _message(error)) from error
         except (OSError, HTTPError, RequestException, DockerException, StreamParseError) as error:
-            self._there = False
-            raise DockerUnreachable(_cause(error)) from error
+            self._reachable = False
+            raise DockerUnreachable(_root_cause(error)) from error
 
-    async def _look(self) -> None:
-        told = ""
-        while why := await threads.outcome("look", self._missing):
-            if why != told:
+    async def _connect(self) -> None:
+        last = ""
+        while why := await threads.run("connect", self._failure):
+            if why != last:
                 log.info("No Docker engine at %s: %s", self.address, why)
-                told = self._why = why
+                last = self._why = why
                 self.on_change()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(RETRY_SECONDS)
         log.info("Docker engine found at %s", self.address)
-        self._there, self._looking = True, None
-        self._why = "it has gone"
+        self._reachable, self._connecting = True, None
+        self._why = "the connection was lost"
         self.on_change()
 
-    def _missing(self) -> str:
+    def _failure(self) -> str:
         """Why it cannot be used; empty when it can."""
         try:
             with self.client() as client:
-                self.greet(client)
+                self.on_connect(client)
         except (DockerUnreachable, DockerError) as error:
             return str(error)
         return ""
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     explanation = getattr(error, "explanation", None)
     if isinstance(explanation, bytes):
         explanation = explanation.decode("utf-8", "replace")
     return str(explanation or error)
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost words: those around it are the names of libraries."""
+def _root_cause(error: BaseException) -> str:
+    """The message of the innermost error; those around it are the libraries' layers."""
     while not (isinstance(error, OSError) and error.strerror):
         inner = [error.__cause__, error.__context__, *error.args]
         found = next((each for each in inner if isinstance(each, BaseException)), None)

@@ -1,4 +1,4 @@
-"""Images: there already, or pulled while the task is staged."""
+"""Images: pulled, if they are missing, while the task is staged."""
 
 import asyncio
 import threading
@@ -6,57 +6,58 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from fob.engine.definitions.containers import Container
+from fob.engine.runtime.commands import OnOutput
 from fob.engine.runtime.docker import threads
 from fob.engine.runtime.docker.host import DockerError, DockerHost, DockerUnreachable
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-PULLS = 4  # at once
-SILENT_SECONDS = 300  # a pull that tells of no progress for so long has failed
-
-Tell = Callable[[bytes], None]
+MAX_PULLS = 4  # at once
+PULL_TIMEOUT_SECONDS = 300  # without progress
 
 
 class ImageFailed(Exception):
-    """There is no such image to be had; the message has Docker's words."""
+    """An image is not available; the message has Docker's reason."""
 
 
 class Images:
-    """Gets images; each in a thread, for a pull may take minutes."""
+    """Provides images; each in a thread, because a pull may take minutes."""
 
     def __init__(self, host: DockerHost) -> None:
         self._host = host
-        self._turns = asyncio.Semaphore(PULLS)
+        self._slots = asyncio.Semaphore(MAX_PULLS)
 
-    async def provide(self, container: Container, tell: Tell) -> None:
-        """Return when Docker has the image, pulled if need be; `tell` gets lines of progress.
+    async def provide(self, container: Container, on_output: OnOutput) -> None:
+        """Return when Docker has the image, after a pull if needed; `on_output` gets lines of
+        progress.
 
-        A cancelled one is given up by Docker at its next sign of progress. Raises `ImageFailed`.
+        When this is cancelled, so is the pull, at its next sign of progress. Raises `ImageFailed`.
         """
         loop = asyncio.get_running_loop()
-        given_up = threading.Event()
+        cancelled = threading.Event()
 
-        def told(line: str) -> None:
-            if not given_up.is_set():
-                loop.call_soon_threadsafe(tell, f"{line}\n".encode())
+        def on_line(line: str) -> None:
+            if not cancelled.is_set():
+                loop.call_soon_threadsafe(on_output, f"{line}\n".encode())
 
         try:
-            async with self._turns:
-                await threads.outcome("pull", lambda: self._provide(container, told, given_up))
+            async with self._slots:
+                await threads.run("pull", lambda: self._provide(container, on_line, cancelled))
         except (DockerUnreachable, DockerError) as error:
-            raise ImageFailed(f"the image {container.image} cannot be had: {error}") from error
+            message = f"the image {container.image} is not available: {error}"
+            raise ImageFailed(message) from error
         finally:
-            given_up.set()
+            cancelled.set()
 
     def _provide(
-        self, container: Container, told: Callable[[str], None], given_up: threading.Event
+        self, container: Container, on_line: Callable[[str], None], cancelled: threading.Event
     ) -> None:
-        with self._host.client(SILENT_SECONDS) as client:
+        with self._host.client(PULL_TIMEOUT_SECONDS) as client:
             if container.force_pull or not _has(client, container.image):
-                for line in _progress(client, container.image):
-                    told(line)
-                    if given_up.is_set():
+                for line in _pull(client, container.image):
+                    on_line(line)
+                    if cancelled.is_set():
                         return
 
 
@@ -70,8 +71,8 @@ def _has(client: "APIClient", image: str) -> bool:
     return True
 
 
-def _progress(client: "APIClient", image: str) -> Iterator[str]:
-    """Pull; the lines of progress but for those that only move a bar."""
+def _pull(client: "APIClient", image: str) -> Iterator[str]:
+    """Pull `image`; yield lines of progress, except those that only move a progress bar."""
     from docker.utils import parse_repository_tag
 
     repository, tag = parse_repository_tag(image)

@@ -1,4 +1,4 @@
-"""The life of one container: made, started, followed, buried; in a thread of its own."""
+"""The lifecycle of one container: create, start, watch and remove it, in a thread of its own."""
 
 import contextlib
 import logging
@@ -22,127 +22,131 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# how long a container is not given up while Docker is away
-PATIENCE_SECONDS = 30.0
-CONTAINER_MARKS = ("started", "adopted")
-TRY_EVERY = 0.5
+UNREACHABLE_SECONDS = 30.0  # for which a container is not given up while Docker is unreachable
+STARTED, ADOPTED = CONTAINER_MARKS = ("started", "adopted")
+RETRY_SECONDS = 0.5
 
 
 class ContainerLifecycle:
-    """A container by its `name`, with its task's files in `folder`.
+    """The container `name`, with its task's files in `folder`.
 
-    `begin` and `find_again` start the thread; `over(exit)` is called in it, when the container has
-    ended and is no more. Marks tell of its start: `started`, or `adopted` after `find_again`.
+    `start` and `adopt` start the thread, which calls `on_end(exit)` when the container has ended
+    and is removed. It writes the mark `started` or `adopted`.
     """
 
     def __init__(
-        self, host: DockerHost, name: str, folder: Path, over: Callable[[Exit], None]
+        self, host: DockerHost, name: str, folder: Path, on_end: Callable[[Exit], None]
     ) -> None:
         self._host = host
         self._name = name
         self._output = ContainerOutput(TaskFolder(folder))
-        self._over = over
-        self._asked: signal.Signals | None = None
+        self._on_end = on_end
+        self._signal: signal.Signals | None = None  # the last that was to be sent
 
-    def begin(self, recipe: dict[str, Any], held: Iterable[socket.socket]) -> None:
-        """Make and start it; its ports, `held` until then, are let go of at the last moment."""
+    def start(self, config: dict[str, Any], reserved_ports: Iterable[socket.socket]) -> None:
+        """Create and start the container. Its ports are released just before Docker binds them."""
         self._output.open()
-        self._in_thread(lambda: self._lives(recipe, held))
+        self._in_thread(lambda: self._run(config, reserved_ports))
 
-    def find_again(self) -> None:
-        """Watch one that was started earlier."""
+    def adopt(self) -> None:
+        """Watch a container that an earlier engine started."""
         self._output.open()
-        self._in_thread(lambda: self._goes_on(CONTAINER_MARKS[1]))
+        self._in_thread(lambda: self._watch(ADOPTED))
 
-    def send(self, number: int) -> None:
-        """Send it a signal, SIGTERM as the one that its image wants instead; blocks."""
-        self._asked = signal.Signals(number)
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the container; block until Docker has. For SIGTERM an image may define
+        another signal."""
+        # Stored before it is sent: where this comes too early for Docker, `_start` or `_follow`
+        # find it.
+        self._signal = signal.Signals(number)
         try:
             with self._host.client() as client:
-                self._send(client, self._asked)
+                self._send(client, self._signal)
         except (DockerUnreachable, DockerError) as error:
-            # not there yet, or no more; if Docker is away it is sent when that is back
-            log.debug("%s gets no signal: %s", self._name, error)
+            log.debug("Cannot send a signal to %s: %s", self._name, error)
 
-    def _in_thread(self, live: Callable[[], Exit]) -> None:
-        def work() -> None:
+    def _in_thread(self, work: Callable[[], Exit]) -> None:
+        def run() -> None:
             try:
-                ended = live()
-            except Exception as error:  # the boundary: a task whose end nobody tells stays for ever
-                log.exception("%s cannot be watched", self._name)
+                ended = work()
+            except Exception as error:  # the boundary: without an exit, the task would never end
+                log.exception("Cannot watch %s", self._name)
                 ended = Exit(reason=f"the container cannot be watched: {error}")
             finally:
                 self._output.close()
-            self._over(ended)
+            self._on_end(ended)
 
-        threads.start(self._name, work)
+        threads.start(self._name, run)
 
-    def _lives(self, recipe: dict[str, Any], held: Iterable[socket.socket]) -> Exit:
+    def _run(self, config: dict[str, Any], reserved_ports: Iterable[socket.socket]) -> Exit:
         try:
             with self._host.client() as client:
                 try:
-                    started = self._start(client, recipe, held)
+                    started = self._start(client, config, reserved_ports)
                 except Exception:
-                    self._bury(client)
+                    self._remove(client)
                     raise
                 if not started:
-                    self._bury(client)
-                    return Exit(signal=self._asked)
+                    self._remove(client)
+                    return Exit(signal=self._signal)
         except DockerError as error:
             return Exit(reason=f"the container could not be started: {error}")
         except DockerUnreachable as error:
-            where = self._host.address
-            return Exit(reason=f"the Docker engine at {where} has gone: {error}")
+            return self._lost(error)
         finally:
-            for sock in held:
+            for sock in reserved_ports:
                 sock.close()
-        return self._goes_on(CONTAINER_MARKS[0])
+        return self._watch(STARTED)
 
     def _start(
-        self, client: "APIClient", recipe: dict[str, Any], held: Iterable[socket.socket]
+        self, client: "APIClient", config: dict[str, Any], reserved_ports: Iterable[socket.socket]
     ) -> bool:
-        """False when it is not wanted any more."""
-        client.create_container_from_config(recipe, self._name)  # type: ignore[no-untyped-call]
-        for sock in held:
+        """Return False when a signal has arrived by now, so that it is to be removed."""
+        client.create_container_from_config(config, self._name)  # type: ignore[no-untyped-call]
+        for sock in reserved_ports:
             sock.close()
-        if self._asked is None:
+        if self._signal is None:
             client.start(self._name)
-        return self._asked is None
+        # asked again: Docker refuses a signal sent between that check and the start
+        return self._signal is None
 
-    def _goes_on(self, mark: str) -> Exit:
-        """Watch it until it ends; through absences of Docker, if they are short."""
-        gone_since: float | None = None
+    def _watch(self, mark: str) -> Exit:
+        """Watch the container until it ends; survive short outages of Docker."""
+        unreachable_since: float | None = None
         while True:
             try:
                 with self._host.client() as client:
                     status = client.inspect_container(self._name)["State"]["Status"]
-                    gone_since = None
-                    if status == "created":  # and the engine was killed before it could start it
-                        self._bury(client)
+                    unreachable_since = None
+                    if status == "created":  # the engine was killed before it could start it
+                        self._remove(client)
                         return Exit(reason="the container was never started")
-                    self._tell(mark)
+                    self._write_mark(mark)
                     mark = ""
-                    return self._until_it_ends(client)
+                    return self._follow(client)
             except DockerError as error:
-                return Exit(reason=f"the container is gone: {error}")
+                return Exit(reason=f"the container does not exist any more: {error}")
             except DockerUnreachable as error:
-                gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > PATIENCE_SECONDS:
-                    where = self._host.address
-                    return Exit(reason=f"the Docker engine at {where} has gone: {error}")
-            time.sleep(TRY_EVERY)
+                unreachable_since = unreachable_since or time.monotonic()
+                if time.monotonic() - unreachable_since > UNREACHABLE_SECONDS:
+                    return self._lost(error)
+            time.sleep(RETRY_SECONDS)
 
-    def _until_it_ends(self, client: "APIClient") -> Exit:
-        if self._asked:
-            with _unless(HTTPStatus.CONFLICT):  # it has ended meanwhile
-                self._send(client, self._asked)
+    def _follow(self, client: "APIClient") -> Exit:
+        """Copy its output until it ends, then remove it."""
+        if self._signal:  # it may have been lost while Docker was unreachable
+            with _ignoring(HTTPStatus.CONFLICT):  # the container has ended
+                self._send(client, self._signal)
         self._output.follow(client, self._name)
         client.wait(self._name, timeout=None)
         state = client.inspect_container(self._name)
-        self._bury(client)
+        self._remove(client)
         return _exit(state)
 
-    def _tell(self, mark: str) -> None:
+    def _lost(self, error: Exception) -> Exit:
+        return Exit(reason=f"the Docker engine at {self._host.address} is unreachable: {error}")
+
+    def _write_mark(self, mark: str) -> None:
         if mark:
             self._output.mark(timeline.now(mark).line())
 
@@ -153,14 +157,15 @@ class ContainerLifecycle:
             name = config.get("StopSignal") or name
         client.kill(self._name, name)
 
-    def _bury(self, client: "APIClient") -> None:
-        with _unless(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):  # it is gone, or is being removed
+    def _remove(self, client: "APIClient") -> None:
+        # it does not exist, or is being removed already
+        with _ignoring(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
             client.remove_container(self._name, v=True, force=True)
 
 
 @contextlib.contextmanager
-def _unless(*statuses: int) -> Iterator[None]:
-    """What Docker refuses with one of these is all right."""
+def _ignoring(*statuses: int) -> Iterator[None]:
+    """Ignore responses of Docker with these statuses."""
     from docker.errors import APIError
 
     try:
@@ -170,13 +175,14 @@ def _unless(*statuses: int) -> Iterator[None]:
             raise
 
 
-def _exit(state: dict[str, Any]) -> Exit:
-    """How it ended, from what Docker's inspection says."""
-    code = int(state["State"]["ExitCode"])
-    if state["State"]["OOMKilled"] and code:
-        limit = state["HostConfig"]["Memory"] / 2**20
+def _exit(inspection: dict[str, Any]) -> Exit:
+    """How the container ended."""
+    state = inspection["State"]
+    code = int(state["ExitCode"])
+    if state["OOMKilled"] and code:
+        limit = inspection["HostConfig"]["Memory"] / 2**20
         reason = f"Container memory limit exceeded: {limit:g} MiB; it exited with status {code}"
         return Exit(code=code, reason=reason)
-    if state["State"].get("Error"):
-        return Exit(code=code, reason=f"the container failed: {state['State']['Error']}")
+    if state.get("Error"):
+        return Exit(code=code, reason=f"the container failed: {state['Error']}")
     return Exit(code=code)

@@ -1,4 +1,4 @@
-"""A container's output, from Docker's log into the pipes of its task."""
+"""Copy the output of a container from Docker's log into the pipes of its task."""
 
 import contextlib
 import os
@@ -22,9 +22,9 @@ class _Stream(Protocol):
 
 
 class ContainerOutput:
-    """Copies a container's output to its task, each line once, also over several engines.
+    """Copies the output of a container; each line once, even if several engines do it in turn.
 
-    The time of the last line that was copied is kept in the task's folder, in the file `copied`.
+    The file `copied` in the task's folder has the time of the last line that was copied.
     """
 
     def __init__(self, folder: TaskFolder) -> None:
@@ -50,32 +50,32 @@ class ContainerOutput:
         _write(self._fds["marks"], line.encode())
 
     def follow(self, client: "APIClient", name: str) -> None:
-        """Copy what the container prints until it ends, or Docker does."""
+        """Copy what the container prints, until it ends or Docker does."""
         before = os.pread(self._fds["copied"], _TIME_BYTES, 0)
         url = f"{client.base_url}/v{client.api_version}/containers/{name}/logs"
-        asked = {"stdout": 1, "stderr": 1, "follow": 1, "timestamps": 1, "since": _seconds(before)}
-        with client.get(url, params=asked, stream=True, timeout=(5, None)) as answer:
-            if answer.status_code != 200:
-                raise DockerError(answer.status_code, answer.text)
-            for stream, line in frames(answer.raw):
+        query = {"stdout": 1, "stderr": 1, "follow": 1, "timestamps": 1, "since": _seconds(before)}
+        with client.get(url, params=query, stream=True, timeout=(5, None)) as response:
+            if response.status_code != 200:
+                raise DockerError(response.status_code, response.text)
+            for stream, line in frames(response.raw):
                 time, _, text = line.partition(b" ")
-                if time > before:
+                if time > before:  # `since` counts whole seconds
                     self._copy(stream, time, text)
 
     def _copy(self, stream: int, time: bytes, text: bytes) -> None:
         _write(self._fds[_STREAMS[stream]], text)
-        with contextlib.suppress(OSError):  # a full disk: a line may come twice
+        with contextlib.suppress(OSError):  # on a full disk a line may be copied twice
             os.pwrite(self._fds["copied"], time, 0)
 
 
 def frames(raw: _Stream) -> Iterator[tuple[int, bytes]]:
-    """What Docker multiplexes: numbers of streams, and what came by them."""
+    """Split what Docker multiplexes; yield the number of a stream and its data."""
     while len(header := raw.read(_HEADER_BYTES)) == _HEADER_BYTES:
         yield header[0], raw.read(int.from_bytes(header[4:], "big"))
 
 
 def _seconds(time: bytes) -> int:
-    """A time of Docker's in seconds since 1970, which `since` wants; 0 for none."""
+    """A time from Docker's log in seconds since 1970, as for `since`; 0 if it is empty."""
     return int(datetime.fromisoformat(time.decode()).timestamp()) if time else 0
 
 

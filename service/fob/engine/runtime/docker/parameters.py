@@ -1,17 +1,18 @@
-"""What an app may say in `container.docker.parameters`: options of `docker run`, by their names."""
+"""The `container.docker.parameters` of an app: options of `docker run`, by name."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# words of FOB_DOCKER_ALLOW
+# values of FOB_DOCKER_ALLOW
 PRIVILEGED, VOLUMES = "privileged", "volumes"
 
 
 @dataclass(frozen=True)
 class _Option:
-    """Where an option goes: the `key` of Docker's HostConfig, or of its container configuration
-    when not `host`; `many` of it make a list. `needs` is the word that has to allow it."""
+    """Where an option goes: to `key` of Docker's HostConfig, or if not `host` of its container
+    configuration. One that may be repeated, `many`, makes a list. `needs` is the value of
+    FOB_DOCKER_ALLOW that permits it."""
 
     key: str
     read: Callable[[str], Any] = str
@@ -80,10 +81,10 @@ OPTIONS: dict[str, _Option] = {
 
 
 def fault(key: str, value: str, allowed: frozenset[str]) -> str:
-    """Why this engine does not take the option; empty when it does."""
+    """Why the engine refuses the option; empty when it does not."""
     option = OPTIONS.get(key)
     if option is None:
-        return f"{key!r} is not offered; offered are {', '.join(OPTIONS)}"
+        return f"{key!r} is not supported; supported are {', '.join(OPTIONS)}"
     if option.needs and option.needs not in allowed:
         return f"{key!r} is not allowed here: {not_allowed(option.needs)}"
     try:
@@ -94,12 +95,12 @@ def fault(key: str, value: str, allowed: frozenset[str]) -> str:
 
 
 def not_allowed(word: str) -> str:
-    """What whoever runs the engine would have to do."""
+    """What the operator of the engine would have to do."""
     return f"FOB_DOCKER_ALLOW has to name {word}"
 
 
 def add(given: Iterable[tuple[str, str]], config: dict[str, Any], host: dict[str, Any]) -> None:
-    """Put options that have no `fault` into Docker's container and host configuration."""
+    """Add options without a `fault` to Docker's container configuration and HostConfig."""
     for key, value in given:
         option = OPTIONS[key]
         where = host if option.host else config
@@ -110,7 +111,7 @@ def add(given: Iterable[tuple[str, str]], config: dict[str, Any], host: dict[str
 
 
 def _append(where: dict[str, Any], key: str, value: Any) -> None:
-    """Docker wants objects for some of what can be said more than once."""
+    """Add a value to a list, or to an object, as Docker has it for some options."""
     if key == "Labels":
         name, _, text = value.partition("=")
         where.setdefault(key, {}).setdefault(name, text)

@@ -1,4 +1,4 @@
-"""What apps may ask of the Docker engine: by default nothing that reaches out of the container."""
+"""What apps may ask of the Docker engine: by default, nothing that gives access to the host."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +14,9 @@ _WORDS = (PRIVILEGED, VOLUMES)
 
 
 class DockerPolicy:
-    """What `setting`, the value of FOB_DOCKER_ALLOW, allows on `host`.
+    """What `setting`, the value of FOB_DOCKER_ALLOW, permits on `host`.
 
-    Raises `BadRequest` for a word that is not known.
+    Raises `BadRequest` for an unknown value.
     """
 
     def __init__(self, setting: str, host: DockerHost) -> None:
@@ -25,31 +25,31 @@ class DockerPolicy:
         if unknown := self._allowed.difference(_WORDS):
             raise BadRequest(
                 f"FOB_DOCKER_ALLOW names {', '.join(sorted(unknown))};"
-                f" give any of {', '.join(_WORDS)}"
+                f" it can be any of {', '.join(_WORDS)}"
             )
 
-    def refused(self, definition: dict[str, Any]) -> Faults:
-        """What of the app's definition is not allowed here."""
+    def faults(self, definition: dict[str, Any]) -> Faults:
+        """The parts of the app's definition that are not permitted here."""
         if not image_of(definition):
             return []
-        return [{"path": path, "errors": [why]} for path, why in self._refused(definition)]
+        return [{"path": path, "errors": [why]} for path, why in self._faults(definition)]
 
     def check(self, definition: dict[str, Any]) -> None:
         """Raise `NoRoom` for an app whose containers cannot run here now."""
         if not image_of(definition):
             return
-        if refused := self.refused(definition):  # it was allowed when the app came
-            raise NoRoom("UnfulfilledConstraint", refused[0]["errors"][0])
+        if faults := self.faults(definition):  # FOB_DOCKER_ALLOW has changed since it was created
+            raise NoRoom("UnfulfilledConstraint", faults[0]["errors"][0])
         self._host.check()
 
-    def _refused(self, definition: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def _faults(self, definition: dict[str, Any]) -> Iterator[tuple[str, str]]:
         container = definition["container"]
         docker = container["docker"]
         if docker["privileged"] and PRIVILEGED not in self._allowed:
             why = f"privileged containers are refused: {parameters.not_allowed(PRIVILEGED)}"
             yield "/container/docker/privileged", why
         if container["volumes"] and VOLUMES not in self._allowed:
-            why = f"the host's folders are refused: {parameters.not_allowed(VOLUMES)}"
+            why = f"folders of the host are refused: {parameters.not_allowed(VOLUMES)}"
             yield "/container/volumes", why
         for index, given in enumerate(docker["parameters"]):
             if why := parameters.fault(given["key"], given["value"], self._allowed):

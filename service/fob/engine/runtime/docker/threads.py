@@ -1,5 +1,8 @@
-"""Threads for Docker's client, which blocks. No end of the process waits for them, unlike for
-those of an executor: a Docker engine that hangs holds up nobody."""
+"""Daemon threads for Docker's client, which blocks.
+
+A process that exits waits for the threads of an executor, but not for these: a Docker engine that
+hangs cannot keep the engine from stopping.
+"""
 
 import asyncio
 import contextlib
@@ -11,12 +14,13 @@ T = TypeVar("T")
 
 
 def start(name: str, work: Callable[[], object]) -> None:
-    """Do `work`, which raises nothing, in a thread of that name."""
+    """Run `work`, which must not raise, in a thread called `name`."""
     threading.Thread(target=work, name=name, daemon=True).start()
 
 
-async def outcome(name: str, work: Callable[[], T]) -> T:
-    """What `work`, done in a thread, returns or raises; who is cancelled does not wait for it."""
+async def run(name: str, work: Callable[[], T]) -> T:
+    """Run `work` in a thread and return or raise its outcome. When this is cancelled the thread
+    goes on, and its outcome is dropped."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -28,14 +32,14 @@ async def outcome(name: str, work: Callable[[], T]) -> T:
         else:
             done.set_exception(error)
 
-    def run() -> None:
-        told: tuple[T | None, Exception | None]
+    def target() -> None:
+        outcome: tuple[T | None, Exception | None]
         try:
-            told = work(), None
-        except Exception as error:  # noqa: BLE001 - it is raised where the work was wanted
-            told = None, error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the engine has gone
-            loop.call_soon_threadsafe(settle, *told)
+            outcome = work(), None
+        except Exception as error:  # noqa: BLE001 - raised by the await below
+            outcome = None, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the engine has stopped
+            loop.call_soon_threadsafe(settle, *outcome)
 
-    start(name, run)
+    start(name, target)
     return await done
