@@ -259,7 +259,8 @@ def test_without_docker_an_app_waits_and_says_for_what_until_it_comes(
         assert rejected == "UnfulfilledConstraint"
         return json.dumps(item["lastUnusedOffers"])
 
-    live.until(lambda: f"{socket} there is none: No such file" in told(), "the reason")
+    reason = f"none is reachable at unix://{socket}: No such file"
+    live.until(lambda: reason in told(), "the reason")
     socket.symlink_to(docker.socket)
     engine.running("/a")
     assert engine.get("/v2/queue")["queue"] == []
