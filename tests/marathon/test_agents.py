@@ -39,8 +39,8 @@ class Place:
 def place(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """The agent on which everything runs."""
     with serving(lambda exchange: place.play(exchange)) as server:
-        monkeypatch.setattr(agents, "PORT", server.port)
-        monkeypatch.setattr(agents, "ASK_AGAIN", 0.05)
+        monkeypatch.setattr(agents, "AGENT_PORT", server.port)
+        monkeypatch.setattr(agents, "RETRY_SECONDS", 0.05)
         monkeypatch.setattr(agents, "CONNECT_TIMEOUT", 0.5)
         monkeypatch.setattr(agents, "READ_TIMEOUT", 0.5)
         place = Place(cluster, server)
@@ -129,12 +129,18 @@ def following(dispatcher: Dispatcher, id_: str) -> Iterator[Iterator[str]]:
 # agents on a bad day: one clear word, and everything else works
 
 BAD: dict[str, tuple[days.BadDay, str]] = {
-    "silent": (days.hangs, "did not answer in time"),
-    "reset": (days.resets, "broke off before its answer was whole (Connection reset by peer)"),
-    "broken": (days.says(500, "Failed to open file."), "said: Marathon answered 500"),
-    "another": (days.says(200, {"hello": 1}), "is no agent"),
-    "credentials": (days.says(401, "401 Unauthorized."), "wants credentials, and has none of ours"),
-    "forbidden": (days.says(403, "Forbidden"), "wants credentials, and has none of ours"),
+    "silent": (days.hangs, "did not respond in time"),
+    "reset": (
+        days.resets,
+        "sent no complete response (Connection reset by peer)",
+    ),
+    "broken": (days.says(500, "Failed to open file."), "failed: Marathon returned 500"),
+    "another": (days.says(200, {"hello": 1}), "is not a Mesos agent"),
+    "credentials": (
+        days.says(401, "401 Unauthorized."),
+        "requires credentials, and none are sent to it",
+    ),
+    "forbidden": (days.says(403, "Forbidden"), "requires credentials, and none are sent to it"),
 }
 
 
@@ -165,8 +171,8 @@ def test_an_agent_that_is_down_or_out_of_reach_is_named(
     id_ = printed(dispatcher, "one")
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(agents, "PORT", deaf.getsockname()[1])
-        assert f"127.0.0.1:{agents.PORT}, which has the files, cannot be reached" in said()
+        monkeypatch.setattr(agents, "AGENT_PORT", deaf.getsockname()[1])
+        assert f"127.0.0.1:{agents.AGENT_PORT}, which has the files, cannot be reached" in said()
         assert "Connection refused" in said()
         deaf.listen(0)
         with crowded(deaf):
@@ -194,7 +200,10 @@ def test_one_agent_that_is_down_does_not_hide_the_logs_of_others(
     cluster.tasks[f"/fob-aviary/{id_}"].append(moved)
     text = log(dispatcher, id_)
     assert f"==> stdout of {task['id']} <==\none\n" in text
-    assert f"==> stdout of {moved['id']} <==\n(The agent at 127.0.0.2:{agents.PORT}, which" in text
+    assert (
+        f"==> stdout of {moved['id']} <==\n(The agent at 127.0.0.2:{agents.AGENT_PORT}, which"
+        in text
+    )
     cluster.tasks[f"/fob-aviary/{id_}"].remove(moved)
 
 
@@ -203,7 +212,7 @@ def test_a_followed_log_outlives_its_agent_s_restart(dispatcher: Dispatcher, pla
     with following(dispatcher, id_) as lines:
         assert next(lines) == "one"
         place.day = days.resets
-        assert "broke off" in next(lines)
+        assert "sent no complete response" in next(lines)
         place.day = None
         dispatcher.answer("POST", f"/api/call/{id_}", json={"text": "two"})
         assert next(lines) == "two"

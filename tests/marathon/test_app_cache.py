@@ -1,4 +1,4 @@
-"""What is known of the apps: when it is trusted, and when Marathon is asked again."""
+"""What is known of the cache: when it is trusted, and when Marathon is asked again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ def app(name: str, version: str = "v1", **more: Any) -> dict[str, Any]:
 
 
 class Scripted:
-    """A Marathon that says which apps there are, once it may."""
+    """A Marathon that says which cache there are, once it may."""
 
     def __init__(self, *listed: dict[str, Any]) -> None:
         self.listed = list(listed)
@@ -40,17 +40,17 @@ class Scripted:
 
 
 def table(marathon: Scripted) -> AppCache:
-    apps = AppCache(marathon, GROUP)  # type: ignore[arg-type]
-    apps.attached()
-    return apps
+    cache = AppCache(marathon, GROUP)  # type: ignore[arg-type]
+    cache.on_attached()
+    return cache
 
 
-def tell(apps: AppCache, version: str, group: str = GROUP) -> None:
-    apps.heard(MarathonEvent("group_change_success", {"groupId": group, "version": version}))
+def tell(cache: AppCache, version: str, group: str = GROUP) -> None:
+    cache.on_event(MarathonEvent("group_change_success", {"groupId": group, "version": version}))
 
 
-async def names(apps: AppCache) -> list[str]:
-    return sorted(each["id"].rpartition("/")[2] for each in await apps.all())
+async def names(cache: AppCache) -> list[str]:
+    return sorted(each["id"].rpartition("/")[2] for each in await cache.all())
 
 
 def run(test: Callable[[], Awaitable[Any]]) -> None:
@@ -63,8 +63,8 @@ def run(test: Callable[[], Awaitable[Any]]) -> None:
 def test_marathon_is_asked_once_while_nothing_changes() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"), app("b"))
-        apps = table(marathon)
-        assert await names(apps) == await names(apps) == ["a", "b"]
+        cache = table(marathon)
+        assert await names(cache) == await names(cache) == ["a", "b"]
         assert marathon.asked == 1
 
     run(test)
@@ -83,11 +83,11 @@ def test_what_is_long_is_not_kept() -> None:
 def test_what_somebody_else_changed_is_asked_for(group: str) -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        apps = table(marathon)
-        await names(apps)
+        cache = table(marathon)
+        await names(cache)
         marathon.listed.append(app("b", "v2"))
-        tell(apps, "v2", group)
-        assert await names(apps) == ["a", "b"]
+        tell(cache, "v2", group)
+        assert await names(cache) == ["a", "b"]
         assert marathon.asked == 2
 
     run(test)
@@ -96,10 +96,10 @@ def test_what_somebody_else_changed_is_asked_for(group: str) -> None:
 def test_changes_of_other_groups_are_not_ours() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        apps = table(marathon)
-        await names(apps)
-        tell(apps, "v2", "/fob-aviary-too")
-        await names(apps)
+        cache = table(marathon)
+        await names(cache)
+        tell(cache, "v2", "/fob-aviary-too")
+        await names(cache)
         assert marathon.asked == 1
 
     run(test)
@@ -109,20 +109,20 @@ def test_changes_of_other_groups_are_not_ours() -> None:
 def test_what_we_changed_ourselves_is_known(event_first: bool) -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        apps = table(marathon)
-        await names(apps)
+        cache = table(marathon)
+        await names(cache)
         if event_first:
-            tell(apps, "v2")
-        apps.made(app("b", "v2"))
+            tell(cache, "v2")
+        cache.created(app("b", "v2"))
         if not event_first:
-            tell(apps, "v2")
-        assert await names(apps) == ["a", "b"]
+            tell(cache, "v2")
+        assert await names(cache) == ["a", "b"]
         if event_first:
-            tell(apps, "v3")
-        apps.removed(f"{GROUP}/a", {"version": "v3"})
+            tell(cache, "v3")
+        cache.removed(f"{GROUP}/a", {"version": "v3"})
         if not event_first:
-            tell(apps, "v3")
-        assert await names(apps) == ["b"]
+            tell(cache, "v3")
+        assert await names(cache) == ["b"]
         assert marathon.asked == 1
 
     run(test)
@@ -131,12 +131,12 @@ def test_what_we_changed_ourselves_is_known(event_first: bool) -> None:
 def test_one_event_vouches_for_one_change_of_ours() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        apps = table(marathon)
-        await names(apps)
-        apps.made(app("b", "v2"))
-        tell(apps, "v2")
-        tell(apps, "v2")
-        await names(apps)
+        cache = table(marathon)
+        await names(cache)
+        cache.created(app("b", "v2"))
+        tell(cache, "v2")
+        tell(cache, "v2")
+        await names(cache)
         assert marathon.asked == 2
 
     run(test)
@@ -145,12 +145,12 @@ def test_one_event_vouches_for_one_change_of_ours() -> None:
 def test_what_came_while_marathon_was_asked_wins_over_its_answer() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"), app("b"))
-        apps = table(marathon)
+        cache = table(marathon)
         marathon.may_answer.clear()
-        asking = asyncio.create_task(names(apps))
+        asking = asyncio.create_task(names(cache))
         await marathon.was_asked.wait()
-        apps.made(app("c", "v2"))
-        apps.heard(MarathonEvent("app_terminated_event", {"appId": f"{GROUP}/a"}))
+        cache.created(app("c", "v2"))
+        cache.on_event(MarathonEvent("app_terminated_event", {"appId": f"{GROUP}/a"}))
         marathon.may_answer.set()
         assert await asking == ["b", "c"]
 
@@ -159,11 +159,11 @@ def test_what_came_while_marathon_was_asked_wins_over_its_answer() -> None:
 
 def test_an_old_answer_does_not_undo_a_newer_one() -> None:
     async def test() -> None:
-        apps = table(Scripted(app("a")))
-        await names(apps)
-        apps.take(app("a", "v3", instances=5))
-        apps.take(app("a", "v2", instances=1))
-        (known,) = await apps.all()
+        cache = table(Scripted(app("a")))
+        await names(cache)
+        cache.update(app("a", "v3", instances=5))
+        cache.update(app("a", "v2", instances=1))
+        (known,) = await cache.all()
         assert known["instances"] == 5
 
     run(test)
@@ -172,15 +172,15 @@ def test_an_old_answer_does_not_undo_a_newer_one() -> None:
 def test_without_a_stream_marathon_is_asked_each_time() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        apps = table(marathon)
-        await names(apps)
-        apps.lost()
-        await names(apps)
-        await names(apps)
+        cache = table(marathon)
+        await names(cache)
+        cache.on_lost()
+        await names(cache)
+        await names(cache)
         assert marathon.asked == 3
-        apps.attached()
-        await names(apps)
-        await names(apps)
+        cache.on_attached()
+        await names(cache)
+        await names(cache)
         assert marathon.asked == 4
 
     run(test)
@@ -189,28 +189,28 @@ def test_without_a_stream_marathon_is_asked_each_time() -> None:
 def test_a_stream_that_broke_while_marathon_was_asked_vouches_for_nothing() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        apps = table(marathon)
+        cache = table(marathon)
         marathon.may_answer.clear()
-        asking = asyncio.create_task(names(apps))
+        asking = asyncio.create_task(names(cache))
         await marathon.was_asked.wait()
-        apps.lost()
-        apps.attached()
+        cache.on_lost()
+        cache.on_attached()
         marathon.may_answer.set()
         await asking
-        await names(apps)
+        await names(cache)
         assert marathon.asked == 2
 
     run(test)
 
 
 def test_what_is_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TRUSTED_SECONDS", 0.0)
+    monkeypatch.setattr(module, "MAX_AGE_SECONDS", 0.0)
 
     async def test() -> None:
         marathon = Scripted(app("a"))
-        apps = table(marathon)
-        await names(apps)
-        await names(apps)
+        cache = table(marathon)
+        await names(cache)
+        await names(cache)
         assert marathon.asked == 2
 
     run(test)

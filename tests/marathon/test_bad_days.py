@@ -45,10 +45,10 @@ REFUSALS: dict[str, tuple[BadDay, int, int, str, str]] = {
     "login": (days.says(401, says.HTML_401), 1, 502, "marathon_unauthorized", "401 Authorization"),
     "forbidden": (days.says(403, HTML_403), 1, 502, "marathon_forbidden", "403 Forbidden"),
     "locked": (days.says(409, says.LOCKED), 9, 409, "app_locked", "deployment 97c136bf"),
-    "reset": (days.resets, 1, 504, "marathon_dropped", "broke off"),
+    "reset": (days.resets, 1, 504, "marathon_dropped", "sent no complete response"),
     "broken json": (days.raw(BROKEN), 1, 502, "marathon_unintelligible", "not JSON"),
     "another's json": (days.says(200, "<html>x</html>"), 1, 502, "marathon_unintelligible", "x"),
-    "moved": (days.says(302, "", Location="/x"), 1, 502, "marathon_redirects", "points to"),
+    "moved": (days.says(302, "", Location="/x"), 1, 502, "marathon_redirects", "redirects to"),
 }
 
 

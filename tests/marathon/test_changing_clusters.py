@@ -26,7 +26,7 @@ def test_functions_answer_and_without_delay_while_marathon_is_away(
     dispatch: Callable[..., Dispatcher],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "SILENCE", 2.0)
+    monkeypatch.setattr(client, "SILENCE_SECONDS", 2.0)
     dispatcher = dispatch()
     id_ = dispatcher.gen()
     follows(dispatcher, cluster, id_)

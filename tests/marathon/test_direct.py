@@ -110,9 +110,9 @@ def test_threads_have_connections_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (b"HTTP/1.1 100 Continue\r\n\r\n", "an interim answer"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "unrequested interim response 100"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "Content-Length"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n{}", "encoded as br"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n{}", "unrequested content encoding br"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "first line"),
     ],
 )
@@ -120,7 +120,7 @@ def test_what_is_no_answer_is_told(said: bytes, why: str) -> None:
     with (
         serving(lambda exchange: exchange.send(said)) as server,
         wire(server.url) as client,
-        pytest.raises(FobError, match=f"broke off .*{why}") as caught,
+        pytest.raises(FobError, match=f"sent no complete response .*{why}") as caught,
     ):
         client.send("GET", server.url)
     assert caught.value.code == "marathon_dropped"

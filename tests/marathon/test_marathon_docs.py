@@ -27,18 +27,19 @@ ID = "0e38b688-86e3-4966-9060-cf01eef59426"
 @pytest.mark.parametrize(
     "said",
     [
-        f"Connecting may take {client.CONNECT_TIMEOUT:g} s and a response {client.READ_TIMEOUT:g} s",
+        f"Connecting may take {client.CONNECT_TIMEOUT:g} s and a response"
+        f" {client.READ_TIMEOUT:g} s",
         f"within {client.CONNECT_TIMEOUT + 2 * client.READ_TIMEOUT:g} s in all",
         f"Connecting may take {agents.CONNECT_TIMEOUT:g} s, a response {agents.READ_TIMEOUT:g} s",
-        f"is left alone for {agents.ASK_AGAIN:g} s",
-        f"port {agents.PORT} of the task's host",
+        f"is left alone for {agents.RETRY_SECONDS:g} s",
+        f"port {agents.AGENT_PORT} of the task's host",
         f"four times within about {round(sum(client.CHANGE_PAUSES))} s",
         "twice, after about {:g} s and {:g} s".format(*client.GET_PAUSES),
-        f"nothing comes for {event_stream.SILENCE:g} s, the stream is considered dead",
-        f"from {event_stream.FIRST_PAUSE:g} s to {event_stream.LONGEST_PAUSE:g} s",
-        f"after {app_cache.TRUSTED_SECONDS:g} s",
+        f"nothing comes for {event_stream.SILENCE_SECONDS:g} s, the stream is considered dead",
+        f"from {event_stream.FIRST_PAUSE:g} s to {event_stream.MAX_PAUSE:g} s",
+        f"after {app_cache.MAX_AGE_SECONDS:g} s",
         f"every {assembly.SETTLE_EVERY:g} s it looks",
-        f"more than {blocking_http.ANSWER_BYTES >> 20} MiB is refused",
+        f"more than {blocking_http.MAX_RESPONSE_BYTES >> 20} MiB is refused",
     ],
 )
 def test_a_number_is_that_of_the_code(said: str) -> None:

@@ -1,4 +1,4 @@
-"""Every refusal of the contract becomes one clear error in Marathon's own words."""
+"""Every status_error of the contract becomes one clear error in Marathon's own words."""
 
 import json
 from typing import Any
@@ -14,15 +14,15 @@ from fob.errors import (
     MarathonSilent,
 )
 from fob.marathon.errors import (
-    WORDS_LIMIT,
+    MAX_QUOTED_CHARACTERS,
     AlreadyExists,
     Locked,
     MarathonResponse,
     Throttled,
     Unavailable,
-    refusal,
-    result,
-    words,
+    json_of,
+    quoted,
+    status_error,
 )
 
 
@@ -57,17 +57,17 @@ def answer(status: int, body: Any = b"", **headers: str) -> MarathonResponse:
         (502, says.HTML_502.encode(), Unavailable, "marathon_busy", "502 Bad Gateway"),
         (503, {"message": "Futures timed out"}, Unavailable, "marathon_busy", "Futures timed out"),
         (504, b"", MarathonSilent, "marathon_silent", "no reason given"),
-        (301, b"", MarathonRefused, "marathon_redirects", "points to nowhere"),
+        (301, b"", MarathonRefused, "marathon_redirects", "redirects to nowhere"),
     ],
 )
 def test_each_refusal_has_its_class_its_code_and_marathons_words(
     status: int, body: Any, kind: type[FobError], code: str, said: str
 ) -> None:
-    error = refusal(answer(status, body))
+    error = status_error(answer(status, body))
     assert type(error) is kind
     assert error.code == code
     assert said in error.message
-    assert f"{status} to POST /v2/apps" in error.message
+    assert f"{status} for POST /v2/apps" in error.message
     json.dumps(error.body())
 
 
@@ -76,12 +76,12 @@ def test_each_refusal_has_its_class_its_code_and_marathons_words(
     [({}, "5"), ({"Retry-After": "17"}, "17"), ({"Retry-After": "Wed, 21 Oct"}, "5")],
 )
 def test_busy_says_when_to_come_back(headers: dict[str, str], seconds: str) -> None:
-    error = refusal(answer(503, b"", **headers))
+    error = status_error(answer(503, b"", **headers))
     assert error.headers == {"Retry-After": seconds}
 
 
 def test_a_redirected_change_names_the_right_url_without_its_secrets() -> None:
-    error = refusal(answer(301, b"", Location="https://ann:s3cret@master/v2/apps?token=abc"))
+    error = status_error(answer(301, b"", Location="https://ann:s3cret@master/v2/apps?token=abc"))
     assert "https://master/v2/apps" in error.message
     assert "s3cret" not in error.message
     assert "token=abc" not in error.message
@@ -102,24 +102,24 @@ def test_a_redirected_change_names_the_right_url_without_its_secrets() -> None:
     ],
 )
 def test_no_shape_of_a_refusal_is_too_odd(body: Any) -> None:
-    assert refusal(answer(422, body)).message
+    assert status_error(answer(422, body)).message
 
 
 def test_html_is_reduced_to_its_words() -> None:
-    said = words(answer(401, says.HTML_401.encode()))
+    said = quoted(answer(401, says.HTML_401.encode()))
     assert said == "401 Authorization Required 401 Authorization Required openresty"
 
 
 def test_long_pages_are_cut() -> None:
-    assert len(words(answer(500, b"x" * 10_000))) == WORDS_LIMIT
+    assert len(quoted(answer(500, b"x" * 10_000))) == MAX_QUOTED_CHARACTERS
 
 
 def test_bytes_that_are_no_text_do_not_break_the_message() -> None:
-    assert refusal(answer(500, b"\xff\xfe\x00")).message
+    assert status_error(answer(500, b"\xff\xfe\x00")).message
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><title>Log in</title></html>", b'{"cut": '])
 def test_a_success_that_is_not_json_is_an_error(body: bytes) -> None:
     with pytest.raises(MarathonError, match="not JSON") as caught:
-        result(answer(200, body))
+        json_of(answer(200, body))
     assert caught.value.code == "marathon_unintelligible"

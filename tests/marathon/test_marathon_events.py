@@ -16,11 +16,11 @@ from raw_server import Exchange, serving
 
 from fob.marathon import Marathon, client, event_stream
 from fob.marathon.event_stream import (
-    LONGEST_PAUSE,
+    MAX_PAUSE,
     Frame,
-    Frames,
+    FrameParser,
     MarathonEvent,
-    pause,
+    backoff,
 )
 
 pytestmark = pytest.mark.parametrize("way", ["direct", "remote"], indirect=True)
@@ -61,7 +61,7 @@ FRAMES = [
 
 
 def fed(pieces: list[bytes]) -> tuple[list[Frame], str]:
-    frames = Frames()
+    frames = FrameParser()
     found = [frame for piece in pieces for frame in frames.feed(piece)]
     return found, frames.last_id
 
@@ -78,15 +78,15 @@ def test_a_frame_may_be_cut_anywhere() -> None:
 
 
 def test_many_pieces_of_a_long_line_cost_little() -> None:
-    frames, began = Frames(), time.monotonic()
+    frames, began = FrameParser(), time.monotonic()
     for _ in range(200):
         assert not list(frames.feed(b"x" * 65536))
     assert time.monotonic() - began < 5
 
 
 def test_a_line_without_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "ANSWER_BYTES", 1000)
-    frames = Frames()
+    monkeypatch.setattr(event_stream, "MAX_RESPONSE_BYTES", 1000)
+    frames = FrameParser()
     assert len(list(frames.feed(b"data: " + b"x" * 900 + b"\n\n" + b"y" * 900))) == 1
     with pytest.raises(ValueError, match="more than 1000 bytes"):
         list(frames.feed(b"y" * 200))
@@ -94,9 +94,9 @@ def test_a_line_without_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_pauses_double_up_to_a_limit() -> None:
     first = event_stream.FIRST_PAUSE
-    assert first / 2 <= pause(0) <= first
-    assert first * 2 <= pause(2) <= first * 4
-    assert LONGEST_PAUSE / 2 <= pause(10_000) <= LONGEST_PAUSE
+    assert first / 2 <= backoff(0) <= first
+    assert first * 2 <= backoff(2) <= first * 4
+    assert MAX_PAUSE / 2 <= backoff(10_000) <= MAX_PAUSE
 
 
 # the follower
@@ -111,13 +111,13 @@ class Ear:
         self.heard_at = 0.0
         self._news = asyncio.Event()
 
-    def attached(self) -> None:
+    def on_attached(self) -> None:
         self._note("attached")
 
-    def lost(self) -> None:
+    def on_lost(self) -> None:
         self._note("lost")
 
-    def heard(self, events: list[MarathonEvent]) -> None:
+    def on_events(self, events: list[MarathonEvent]) -> None:
         self.heard_at = time.monotonic()
         self.events += events
         self._note("heard")
@@ -225,7 +225,7 @@ def test_a_stream_that_ends_is_opened_again_from_where_it_was() -> None:
     ],
 )
 def test_a_stream_that_falls_silent_is_dead(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "SILENCE", 0.2)
+    monkeypatch.setattr(client, "SILENCE_SECONDS", 0.2)
 
     def play(exchange: Exchange) -> None:
         exchange.send(begun)
@@ -240,7 +240,7 @@ def test_a_stream_that_falls_silent_is_dead(begun: bytes, monkeypatch: pytest.Mo
 
 
 def test_heartbeats_keep_a_quiet_stream_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "SILENCE", 0.5)
+    monkeypatch.setattr(client, "SILENCE_SECONDS", 0.5)
 
     def play(exchange: Exchange) -> None:
         exchange.send(CHUNKED)
@@ -264,7 +264,7 @@ def test_heartbeats_keep_a_quiet_stream_alive(monkeypatch: pytest.MonkeyPatch) -
     [
         (401, {"Content_Type": "text/html"}, "401"),
         (405, {}, "405"),
-        (200, {"Content_Type": "text/html"}, "not with events"),
+        (200, {"Content_Type": "text/html"}, "instead of an event stream"),
         (502, {}, "502"),
         (302, {"Location": "/v2/events"}, "in a circle"),
     ],
@@ -285,7 +285,7 @@ def test_a_refused_stream_is_logged_once_and_tried_again(
             await ear.until(lambda: ear.told == ["attached"])
 
     with serving(play) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(event_stream, "LONGEST_PAUSE", 0.01)
+        patch.setattr(event_stream, "MAX_PAUSE", 0.01)
         asyncio.run(listen(server.url))
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
@@ -361,7 +361,7 @@ def test_it_stops_at_once_whatever_the_server_does(
 
 def test_it_stops_at_once_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "FIRST_PAUSE", 60.0)
-    monkeypatch.setattr(event_stream, "LONGEST_PAUSE", 60.0)
+    monkeypatch.setattr(event_stream, "MAX_PAUSE", 60.0)
 
     async def stop(url: str) -> float:
         async with following(url) as ear:
@@ -426,5 +426,5 @@ def test_a_loop_that_has_gone_ends_the_thread() -> None:
 
 def test_answers_of_a_real_frame_are_kept() -> None:
     update = says.status_update("TASK_RUNNING")
-    (parsed,) = Frames().feed(frame(**update))
+    (parsed,) = FrameParser().feed(frame(**update))
     assert json.loads(parsed.data) == update

@@ -65,13 +65,13 @@ class Table:
 
     async def attach(self) -> None:
         """Open the stream, and wait until the table is fresh."""
-        self.tasks.attached()
+        self.tasks.on_attached()
         self.tell("event_stream_attached")
         while not self.tasks.fresh:
-            await self.tasks.changed(APP_ID, 5)
+            await self.tasks.next_change(APP_ID, 5)
 
     def tell(self, name: str, **data: Any) -> None:
-        self.tasks.heard([MarathonEvent(name, data)])
+        self.tasks.on_events([MarathonEvent(name, data)])
 
     def update(self, state: str, version: str = "1.5.8", **more: Any) -> None:
         self.tell("status_update_event", **says.status_update(state, version, **more))
@@ -312,7 +312,7 @@ def test_an_odd_event_is_passed_over(data: dict[str, Any]) -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
-        for name in event_stream.NAMES:
+        for name in event_stream.EVENT_NAMES:
             if name != "app_terminated_event":
                 table.tell(name, **data)
         assert table.states() == ["TASK_RUNNING"]
@@ -326,7 +326,7 @@ def test_an_app_without_health_checks_is_known_from_its_creation() -> None:
         await table.attach()
         table.update("TASK_RUNNING")
         assert table.ready() == [False]
-        table.tasks.know(says.app("1.5.8", healthChecks=[]))
+        table.tasks.note_app(says.app("1.5.8", healthChecks=[]))
         assert table.ready() == [True]
 
     run(test)
@@ -337,7 +337,7 @@ def test_one_of_several_checks_does_not_make_a_task_ready() -> None:
         app = says.app("1.5.8", [says.task("1.5.8", alive=None)], healthChecks=[{}, {}])
         table = Table(app)
         await table.attach()
-        table.tasks.know(app)
+        table.tasks.note_app(app)
         alive = {"appId": APP_ID, "taskId": says.task_id("1.5.8"), "alive": True}
         table.tell("health_status_changed_event", **alive)
         assert table.ready() == [False]
@@ -381,7 +381,7 @@ def test_the_list_replaces_what_events_got_wrong() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")], lastTaskFailure=says.failure("x")))
         await table.attach()
         assert table.ready() == [True]
-        table.tasks.lost()
+        table.tasks.on_lost()
         assert not table.tasks.fresh
         table.marathon.listed = []
         await table.attach()
@@ -397,7 +397,7 @@ def test_a_lost_task_that_the_list_has_again_is_back() -> None:
         await table.attach()
         table.update("TASK_LOST", "1.1.1")
         assert table.ready() == []
-        table.tasks.lost()
+        table.tasks.on_lost()
         await table.attach()
         assert table.ready() == [True]
 
@@ -431,9 +431,9 @@ def test_the_list_is_asked_for_once_even_when_no_event_proves_the_stream(
 
     async def test() -> None:
         table = Table()
-        table.tasks.attached()
+        table.tasks.on_attached()
         assert table.marathon.asked == 0
-        await table.tasks.changed(APP_ID, 5)
+        await table.tasks.next_change(APP_ID, 5)
         table.update("TASK_STAGING")
         await asyncio.sleep(0.05)
         assert (table.tasks.fresh, table.marathon.asked) == (True, 1)
@@ -447,7 +447,7 @@ def test_the_table_is_good_enough_while_marathon_is_away() -> None:
         table.marathon.away = True
         assert not table.tasks.fresh
         await table.attach()
-        table.tasks.lost()
+        table.tasks.on_lost()
         assert (table.tasks.fresh, table.ready()) == (True, [True])
         table.marathon.away = False
         assert not table.tasks.fresh
@@ -471,10 +471,10 @@ def test_a_stream_lost_during_the_list_leaves_the_table_stale() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         table.marathon.answer.clear()
-        table.tasks.attached()
+        table.tasks.on_attached()
         table.tell("event_stream_attached")
         await asyncio.sleep(0)
-        table.tasks.lost()
+        table.tasks.on_lost()
         table.marathon.answer.set()
         await asyncio.sleep(0.01)
         assert (table.tasks.fresh, table.states()) == (False, [])
@@ -487,7 +487,7 @@ def test_the_newer_failure_is_kept() -> None:
         table = Table(says.app("1.5.8", lastTaskFailure=says.failure("new", "2016-05")))
         await table.attach()
         table.update("TASK_FAILED", message="newest", taskId="another", timestamp="2016-06")
-        table.tasks.lost()
+        table.tasks.on_lost()
         await table.attach()
         failure = last_failure(table)
         assert failure is not None
@@ -503,8 +503,8 @@ def test_a_change_wakes_those_who_wait_for_its_app_and_no_others() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
-        mine = [table.tasks.changed(APP_ID, 10) for _ in range(3)]
-        other = table.tasks.changed("/fob-aviary/other", 10)
+        mine = [table.tasks.next_change(APP_ID, 10) for _ in range(3)]
+        other = table.tasks.next_change("/fob-aviary/other", 10)
         table.update("TASK_STAGING")
         await asyncio.gather(*mine)
         assert not other.done()
@@ -518,7 +518,7 @@ def test_what_changes_nothing_wakes_nobody() -> None:
         table = Table(says.app("1.5.8"))
         await table.attach()
         table.update("TASK_RUNNING")
-        waiting = table.tasks.changed(APP_ID, 10)
+        waiting = table.tasks.next_change(APP_ID, 10)
         table.update("TASK_RUNNING")
         table.update("TASK_STAGING")
         assert not waiting.done()
@@ -531,8 +531,8 @@ def test_a_resynchronisation_wakes_everybody() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
-        waiting = [table.tasks.changed(f"/fob-aviary/{n}", 10) for n in range(10)]
-        table.tasks.lost()
+        waiting = [table.tasks.next_change(f"/fob-aviary/{n}", 10) for n in range(10)]
+        table.tasks.on_lost()
         await table.attach()
         await asyncio.gather(*waiting)
 
@@ -543,7 +543,7 @@ def test_a_change_between_the_look_and_the_await_is_not_missed() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
-        change = table.tasks.changed(APP_ID, 10)
+        change = table.tasks.next_change(APP_ID, 10)
         table.update("TASK_STAGING")
         await change
 
@@ -554,11 +554,11 @@ def test_waiting_ends_in_time_and_leaves_no_waiter() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
-        await table.tasks.changed(APP_ID, 0.01)
-        table.tasks.changed(APP_ID, 10).cancel()
+        await table.tasks.next_change(APP_ID, 0.01)
+        table.tasks.next_change(APP_ID, 10).cancel()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(table.tasks.changed(APP_ID, 10), 0.01)
-        dropped = table.tasks.changed(APP_ID, 0.01)
+            await asyncio.wait_for(table.tasks.next_change(APP_ID, 10), 0.01)
+        dropped = table.tasks.next_change(APP_ID, 0.01)
         del dropped
         gc.collect()
         await asyncio.sleep(0.05)
@@ -593,7 +593,7 @@ def test_each_connection_is_followed_by_exactly_one_list() -> None:
         table = TaskTable(marathon)
         table.start()
         while len(server.seen) < 6 or not table.fresh:
-            await table.changed(APP_ID, 0.1)
+            await table.next_change(APP_ID, 0.1)
         assert [task.state for task in table.of(APP_ID)] == ["TASK_RUNNING"]
         await table.stop()
         await marathon.close()
@@ -618,10 +618,10 @@ def test_the_table_follows_a_real_engine_through_its_death(
         definition = {"id": APP_ID, "cmd": serve, "cpus": 0.01, "mem": 16}
         await marathon.create(APP_ID, lambda send: send(definition | {"healthChecks": check}))
         while not any(task.ready for task in table.of(APP_ID)):
-            await table.changed(APP_ID, 5)
+            await table.next_change(APP_ID, 5)
         await asyncio.to_thread(engine.kill)
         while table.fresh:
-            await table.changed(APP_ID, 0.05)
+            await table.next_change(APP_ID, 0.05)
         with pytest.raises(MarathonSilent, match="cannot be reached"):
             await marathon.delete(APP_ID)
         await marathon.close()
@@ -634,10 +634,10 @@ def test_the_table_follows_a_real_engine_through_its_death(
         table = TaskTable(marathon)
         table.start()
         while not any(task.ready for task in table.of(APP_ID)):
-            await table.changed(APP_ID, 5)
+            await table.next_change(APP_ID, 5)
         await marathon.delete(APP_ID)
         while table.of(APP_ID):
-            await table.changed(APP_ID, 5)
+            await table.next_change(APP_ID, 5)
         await marathon.close()
 
     run(go_on)

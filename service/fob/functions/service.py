@@ -66,7 +66,7 @@ class Functions:
         whether it has the app) a pending record that `settle` clears up.
         """
         app, made = await self._registration.register(body, options, received)
-        self._tasks.apps.made(app | made)
+        self._tasks.app_cache.created(app | made)
         self._ours[app["id"]] = {str(made.get("version")): app_definition.timeout_of(app)}
         return app_definition.function_id(app)
 
@@ -101,11 +101,11 @@ class Functions:
             if known and self._tasks.fresh:
                 return known
             if self._coming(app_id) and now() < until_asked:
-                await self._tasks.changed(app_id, until_asked - now())
+                await self._tasks.next_change(app_id, until_asked - now())
                 continue
             # listen first, ask then: a change in between is not missed
             pause = ASK_AGAIN if self._tasks.fresh else ASK_BLIND
-            change = self._tasks.changed(app_id, pause)
+            change = self._tasks.next_change(app_id, pause)
             try:
                 left = deadline - now()
                 if ready := await self._ask(id_, known, left > 0):
@@ -157,7 +157,7 @@ class Functions:
     async def summaries(self) -> list[dict[str, Any]]:
         """A summary of every function, oldest first."""
         apps, tasks, queue, deployments = await asyncio.gather(
-            self._tasks.apps.all(),
+            self._tasks.app_cache.all(),
             self._tasks.all(),
             self._marathon.queue(),
             self._marathon.deployments(),
@@ -212,7 +212,7 @@ class Functions:
         done = await self._marathon.update(app["id"], change, force=True)
         self._ours.pop(app["id"], None)
         details = await self.details(id_)
-        self._tasks.apps.changed(str(done.get("version")))
+        self._tasks.app_cache.changed(str(done.get("version")))
         return details
 
     async def remove(self, id_: str) -> None:
@@ -220,7 +220,7 @@ class Functions:
         app_id = app_definition.app_id(id_)
         try:
             await self._read(id_)
-            self._tasks.apps.removed(app_id, await self._marathon.delete(app_id))
+            self._tasks.app_cache.removed(app_id, await self._marathon.delete(app_id))
         except NotFound:
             await self._forget(id_)
             raise
@@ -246,7 +246,7 @@ class Functions:
 
     def logs(self, id_: str, wanted: logs.Wanted) -> logs.LogReader:
         """A reader of what the function's instances print."""
-        changed = functools.partial(self._tasks.changed, app_definition.app_id(id_))
+        changed = functools.partial(self._tasks.next_change, app_definition.app_id(id_))
         instances = functools.partial(self._instances, id_, wanted.task)
         return logs.LogReader(self._marathon.read_file, instances, changed, wanted)
 
@@ -274,7 +274,7 @@ class Functions:
         if not app_definition.is_function(app):
             raise _unknown(id_)
         self._ours.setdefault(app_id, {})
-        self._tasks.know(app)
+        self._tasks.note_app(app)
         return app
 
     async def _status(self, app: dict[str, Any]) -> Status:

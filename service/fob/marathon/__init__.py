@@ -1,4 +1,4 @@
-"""Marathon as fob knows it: the client, and the table of tasks kept from its events."""
+"""The client of Marathon, and the table of tasks kept up to date by its events."""
 
 from fob.marathon.client import Marathon
 from fob.marathon.task_info import TaskInfo

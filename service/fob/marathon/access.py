@@ -1,4 +1,4 @@
-"""How to reach a Marathon: its URL, the credentials, who vouches for it; checked at the start."""
+"""How to reach a Marathon: its URL, credentials and CA, checked when the service starts."""
 
 import base64
 import functools
@@ -10,14 +10,17 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from fob import __version__
 from fob.errors import BadRequest
 
-PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 Origin = tuple[str, str, int]
-AGENT = f"fob/{__version__}"  # our name to servers
+USER_AGENT = f"fob/{__version__}"
 
 
 @dataclass(frozen=True)
 class Access:
-    """One Marathon. `url` carries no credentials and no trailing slash; timeouts are in seconds."""
+    """One Marathon. `url` has no credentials and no trailing slash; timeouts are in seconds.
+
+    `authorization` is the value of that header, `ca` the path of a PEM file; both may be empty.
+    """
 
     url: str
     authorization: str = field(repr=False)
@@ -30,13 +33,13 @@ class Access:
         return urlsplit(self.url).scheme
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         """`host:port`, for messages."""
         return urlsplit(self.url).netloc
 
     @property
     def loopback(self) -> bool:
-        """True when Marathon is on this machine (fob's engine): no proxy stands in between."""
+        """True when Marathon is on this machine, as fob's engine is; proxies are bypassed then."""
         host = urlsplit(self.url).hostname or ""
         try:
             return ipaddress.ip_address(host).is_loopback
@@ -45,7 +48,7 @@ class Access:
 
     @property
     def direct(self) -> bool:
-        """True when nothing has to be between us and Marathon: no proxy, no TLS."""
+        """True when neither a proxy nor TLS is needed to reach Marathon."""
         return self.loopback and self.scheme == "http"
 
 
@@ -59,10 +62,10 @@ def access(
     connect_timeout: float,
     read_timeout: float,
 ) -> Access:
-    """The `Access` these settings describe.
+    """Return the `Access` that these settings describe.
 
-    A DC/OS token wins over Basic auth, and user and password over those in the URL. Raises
-    `BadRequest` naming the setting that is wrong, and never its value where that is a secret.
+    A DC/OS token takes precedence over Basic auth, and `user` and `password` over the URL's.
+    Raises `BadRequest`, which names the wrong setting and never shows a secret.
     """
     parts = _split(url)
     user = user or unquote(parts.username or "")
@@ -82,31 +85,34 @@ def access(
 def origin(url: str) -> Origin:
     """Return (scheme, host, port) of `url`. Raises ValueError if it is not a URL."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
 
 
 def may_see_credentials(home: str, url: str) -> bool:
-    """True when what is meant for `home` may go to `url`: the same origin, or its https port."""
+    """Return whether credentials for `home` may be sent to `url`.
+
+    They may go to the same origin, or to https on the default port after http on its default port.
+    """
     (scheme, host, port), target = origin(home), origin(url)
     upgraded = (scheme, port) == ("http", 80) and target == ("https", host, 443)
     return target == (scheme, host, port) or upgraded
 
 
 def without_credentials(parts: SplitResult) -> str:
-    """The URL without `user:password@`, query and fragment."""
+    """Return the URL without `user:password@`, query and fragment."""
     netloc = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
 
 
 def _split(url: str) -> SplitResult:
-    wanted = "give a URL such as http://marathon.mesos:8080"
+    advice = "set it to a URL such as http://marathon.mesos:8080"
     try:
         parts = urlsplit(url.strip())
-        usable = parts.scheme in PORTS and parts.hostname and parts.port != 0
+        usable = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0
     except ValueError:
-        raise BadRequest(f"MARATHON_API is not a URL; {wanted}", code="bad_setting") from None
+        raise BadRequest(f"MARATHON_API is not a URL; {advice}", code="bad_setting") from None
     if not usable or parts.query or parts.fragment:
-        raise BadRequest(f"MARATHON_API is not the URL of a Marathon; {wanted}", code="bad_setting")
+        raise BadRequest(f"MARATHON_API is not a URL of a Marathon; {advice}", code="bad_setting")
     return parts
 
 
@@ -114,7 +120,7 @@ def _authorization(token: str, user: str, password: str) -> str:
     if token:
         if not (token.isascii() and token.isprintable()):
             raise BadRequest(
-                "FOB_MARATHON_TOKEN holds characters no token has; copy it again",
+                "FOB_MARATHON_TOKEN has characters that are invalid in a token; copy it again",
                 code="bad_setting",
             )
         return f"token={token}"
@@ -127,11 +133,9 @@ def _check_ca(path: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except OSError as error:
-        reason = (
-            "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
-        )
+        reason = "it has no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise BadRequest(
             f"FOB_MARATHON_CA={path} cannot be used: {reason};"
-            " name a readable file of PEM certificates, or unset it",
+            " set it to a readable file of PEM certificates, or unset it",
             code="bad_setting",
         ) from error

@@ -1,8 +1,8 @@
-"""The apps of one group, without what is long in them: asked for only when they may have changed.
+"""A cache of the apps in one group, without long values; refreshed only after foreign changes.
 
-Marathon tells of every change in a group with a `group_change_success` that carries the change's
-version. Those that we made ourselves are known by it; after any other, or without a stream of
-events, the apps are asked for anew.
+For every change in a group Marathon sends a `group_change_success` event with the change's version.
+Versions of our own changes are known. After any other version, without an event stream, and when
+the cache is too old, the apps are requested again.
 """
 
 import asyncio
@@ -12,107 +12,109 @@ from typing import Any
 from fob.marathon.client import Marathon
 from fob.marathon.event_stream import MarathonEvent
 
-KEPT = ("id", "instances", "labels", "version", "versionInfo", "lastTaskFailure")
-LONG = 4096  # characters of a value of env that is not kept
-# events get lost
-TRUSTED_SECONDS = 300.0
-MADE_KEPT = 1000
+KEPT_KEYS = ("id", "instances", "labels", "version", "versionInfo", "lastTaskFailure")
+MAX_VALUE_CHARACTERS = 4096  # of a variable in `env`; longer ones are not kept
+MAX_AGE_SECONDS = 300.0  # because events can get lost
+MAX_OWN_VERSIONS = 1000
 
 
 class AppCache:
-    """What is known of the apps; all of it on the loop."""
+    """The apps of a group. All methods run on the loop."""
 
     def __init__(self, marathon: Marathon, group: str) -> None:
         self._marathon = marathon
         self._group = group
-        self._stream = 0  # number of the stream that tells of changes; 0: there is none
-        self._streams = itertools.count(1)
-        self._known: dict[str, dict[str, Any]] = {}
-        self._meanwhile: dict[str, dict[str, Any] | None] = {}  # what came while they are asked for
-        self._trusted_until = 0.0
-        self._heard: set[str] = set()  # versions of changes that somebody made
-        self._made: dict[str, None] = {}  # versions of our own that Marathon has not told of yet
-        self._asking = asyncio.Lock()
+        self._stream = 0  # number of the event stream; 0: there is none
+        self._stream_numbers = itertools.count(1)
+        self._apps: dict[str, dict[str, Any]] = {}
+        # what became known during a refresh and may be newer than its response; None: removed
+        self._newer: dict[str, dict[str, Any] | None] = {}
+        self._valid_until = 0.0
+        # An event may arrive before or after the response to our own change, so versions wait in
+        # one of these two for their counterpart. Whatever stays in the first is a foreign change.
+        self._event_versions: set[str] = set()
+        self._own_versions: dict[str, None] = {}
+        self._refreshing = asyncio.Lock()
 
     async def all(self) -> list[dict[str, Any]]:
-        """Every app of the group: its id, scale, labels, versions, last failure, short variables.
+        """Return every app: id, scale, labels, versions, last failure and short variables.
 
-        Raises what `Marathon.apps` does.
+        Raises what `Marathon.apps` raises.
         """
-        async with self._asking:
-            if not self._right():
-                await self._ask()
-        return list(self._known.values())
+        async with self._refreshing:
+            if not self._valid():
+                await self._refresh()
+        return list(self._apps.values())
 
-    def made(self, app: dict[str, Any]) -> None:
-        """We have made this app, which Marathon has answered."""
-        self.take(app)
+    def created(self, app: dict[str, Any]) -> None:
+        """Note an app that we created, as Marathon returned it."""
+        self.update(app)
         self.changed(str(app.get("version")))
 
-    def removed(self, app_id: str, answer: dict[str, Any]) -> None:
-        """We have removed the app, and Marathon has given this answer."""
-        self._forget(app_id)
-        self.changed(str(answer.get("version")))
+    def removed(self, app_id: str, response: dict[str, Any]) -> None:
+        """Note that we removed the app; `response` is Marathon's."""
+        self._remove(app_id)
+        self.changed(str(response.get("version")))
 
-    def take(self, app: dict[str, Any]) -> None:
-        """An app as Marathon had it a moment ago."""
-        known = self._known.get(app["id"], {})
+    def update(self, app: dict[str, Any]) -> None:
+        """Note the app as Marathon just returned it, unless a newer version is known."""
+        known = self._apps.get(app["id"], {})
         if str(known.get("version", "")) <= str(app.get("version")):
-            self._known[app["id"]] = self._meanwhile[app["id"]] = _kept(app)
+            self._apps[app["id"]] = self._newer[app["id"]] = _shortened(app)
 
     def changed(self, version: str) -> None:
-        """The change of this version was ours, and what came of it has been taken."""
-        if version in self._heard:
-            self._heard.remove(version)
+        """Note that the change of this version was ours; what it changed is noted already."""
+        if version in self._event_versions:
+            self._event_versions.remove(version)
             return
-        self._made[version] = None
-        if len(self._made) > MADE_KEPT:
-            del self._made[next(iter(self._made))]
+        self._own_versions[version] = None
+        if len(self._own_versions) > MAX_OWN_VERSIONS:
+            del self._own_versions[next(iter(self._own_versions))]
 
-    # the stream's side, told by the table of tasks
+    # called by the task table, which listens to the event stream
 
-    def attached(self) -> None:
-        self._stream = next(self._streams)
-        self._trusted_until = 0.0
+    def on_attached(self) -> None:
+        self._stream = next(self._stream_numbers)
+        self._valid_until = 0.0
 
-    def heard(self, event: MarathonEvent) -> None:
+    def on_event(self, event: MarathonEvent) -> None:
         if event.name == "group_change_success":
-            self._hear(str(event.data.get("groupId")), str(event.data.get("version")))
+            self._group_changed(str(event.data.get("groupId")), str(event.data.get("version")))
         elif event.name == "app_terminated_event":
-            self._forget(str(event.data.get("appId")))
+            self._remove(str(event.data.get("appId")))
 
-    def lost(self) -> None:
+    def on_lost(self) -> None:
         self._stream = 0
-        self._made.clear()
+        self._own_versions.clear()
 
-    def _hear(self, group: str, version: str) -> None:
+    def _group_changed(self, group: str, version: str) -> None:
         if not (group == "/" or self._group == group or group.startswith(self._group + "/")):
             return
-        if version in self._made:
-            del self._made[version]
+        if version in self._own_versions:
+            del self._own_versions[version]
         else:
-            self._heard.add(version)
+            self._event_versions.add(version)
 
-    def _right(self) -> bool:
-        trusted = asyncio.get_running_loop().time() < self._trusted_until
-        return bool(self._stream) and trusted and not self._heard
+    def _valid(self) -> bool:
+        fresh = asyncio.get_running_loop().time() < self._valid_until
+        return bool(self._stream) and fresh and not self._event_versions
 
-    async def _ask(self) -> None:
-        stream, self._trusted_until = self._stream, 0.0
-        self._heard.clear()
-        self._meanwhile.clear()
-        asked = {app["id"]: _kept(app) for app in await self._marathon.apps(self._group)}
-        news = asked | self._meanwhile
-        self._known = {app_id: app for app_id, app in news.items() if app is not None}
-        if stream == self._stream:
-            self._trusted_until = asyncio.get_running_loop().time() + TRUSTED_SECONDS
+    async def _refresh(self) -> None:
+        stream, self._valid_until = self._stream, 0.0
+        self._event_versions.clear()
+        self._newer.clear()
+        received = {app["id"]: _shortened(app) for app in await self._marathon.apps(self._group)}
+        merged = received | self._newer
+        self._apps = {app_id: app for app_id, app in merged.items() if app is not None}
+        if stream == self._stream:  # otherwise events may have been missed in between
+            self._valid_until = asyncio.get_running_loop().time() + MAX_AGE_SECONDS
 
-    def _forget(self, app_id: str) -> None:
-        self._known.pop(app_id, None)
-        self._meanwhile[app_id] = None
+    def _remove(self, app_id: str) -> None:
+        self._apps.pop(app_id, None)
+        self._newer[app_id] = None
 
 
-def _kept(app: dict[str, Any]) -> dict[str, Any]:
+def _shortened(app: dict[str, Any]) -> dict[str, Any]:
     env = app.get("env") or {}
-    short = {name: value for name, value in env.items() if len(value) < LONG}
-    return {key: app[key] for key in KEPT if key in app} | {"env": short}
+    short = {name: value for name, value in env.items() if len(value) < MAX_VALUE_CHARACTERS}
+    return {key: app[key] for key in KEPT_KEYS if key in app} | {"env": short}

@@ -1,6 +1,6 @@
 """Blocking HTTP to one Marathon: directly to one on this machine, through requests to all others.
 
-Safe to share between threads. `close` ends what other threads have in flight.
+Safe to share between threads. `close` ends the exchanges of other threads.
 """
 
 import json
@@ -13,43 +13,48 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from fob.errors import MarathonError
 from fob.marathon.access import Access, may_see_credentials, origin
-from fob.marathon.direct import Direct, DirectReply, Sockets
+from fob.marathon.direct import DirectClient, DirectResponse, OpenSockets
 from fob.marathon.errors import (
     MarathonResponse,
-    refusal,
-    result,
-    unanswered,
+    json_of,
+    request_error,
+    status_error,
 )
 
 if TYPE_CHECKING:
-    from fob.marathon.remote import Remote, RemoteReply
+    from fob.marathon.remote import RemoteClient, RemoteResponse
 
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
-# a thousand functions whole are about 70 MB
-ANSWER_BYTES = 256 * 1024 * 1024
+# a thousand functions with their whole environments are about 70 MB
+MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 
-Reply: TypeAlias = "DirectReply | RemoteReply"
+StreamedResponse: TypeAlias = "DirectResponse | RemoteResponse"
 
 
 class BlockingHttp:
-    """The connections to one Marathon. `send` and `stream` block; every failure is a `FobError`."""
+    """The connections to one Marathon. Every failure of `send` and `stream` is a `FobError`.
+
+    `read_timeout` replaces the one of `access`.
+    """
 
     def __init__(self, access: Access, connections: int, read_timeout: float = 0.0) -> None:
         self.access = access
-        self._read_seconds = read_timeout or access.read_timeout
-        self._timeouts = access.connect_timeout, self._read_seconds
+        self._read_timeout = read_timeout or access.read_timeout
+        self._timeouts = access.connect_timeout, self._read_timeout
         self._connections = connections
-        self._sockets = Sockets()
-        self._direct = Direct(access, self._timeouts, self._sockets) if access.direct else None
+        self._sockets = OpenSockets()
+        self._direct = (
+            DirectClient(access, self._timeouts, self._sockets) if access.direct else None
+        )
         self._home = origin(access.url)
-        self._remote: Remote | None = None
-        self._making_remote = threading.Lock()
+        self._remote: RemoteClient | None = None
+        self._remote_lock = threading.Lock()
         if not self._direct:
-            self._elsewhere()
+            self._remote_client()
 
     def close(self) -> None:
-        """End every connection, those in use by other threads too. Idempotent."""
+        """End every connection, including those that other threads use. Idempotent."""
         self._sockets.close()
         if self._remote:
             self._remote.close()
@@ -63,28 +68,29 @@ class BlockingHttp:
         params: dict[str, Any] | None = None,
         body: Any = None,
     ) -> Any:
-        """Send `body`, JSON as bytes or what shall become JSON, and return the JSON of the answer.
+        """Send a request and return the JSON of its response.
 
-        Only a GET follows redirects: what else was redirected has not been done.
+        `body` is JSON as bytes, or a value to serialise. Only a GET follows redirects: any other
+        request that is redirected has not been carried out.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Accept": "application/json"}
         if data is not None:
             headers["Content-Type"] = "application/json"
-        with closing(self._open(method, url, headers, params, data)) as reply:
-            return result(self._answer(method, url, reply))
+        with closing(self._open(method, url, headers, params, data)) as response:
+            return json_of(self._read(method, url, response))
 
-    def stream(self, url: str, params: dict[str, Any], headers: dict[str, str]) -> Reply:
-        """Open the event stream at `url`; the caller reads its pieces and closes it."""
-        reply = self._open("GET", url, headers, params, leader=True)
-        kind = reply.headers.get("Content-Type", "")
-        if reply.status == 200 and kind.startswith("text/event-stream"):
-            return reply
-        with closing(reply):
-            answer = self._answer("GET", url, reply)
-        if answer.status != 200:
-            raise refusal(answer)
-        raise MarathonError(f"Marathon answered {answer.asked} with {kind}, not with events")
+    def stream(self, url: str, params: dict[str, Any], headers: dict[str, str]) -> StreamedResponse:
+        """Open the event stream at `url`; the caller reads the response and closes it."""
+        response = self._open("GET", url, headers, params, follow_leader=True)
+        kind = response.headers.get("Content-Type", "")
+        if response.status == 200 and kind.startswith("text/event-stream"):
+            return response
+        with closing(response):
+            whole = self._read("GET", url, response)
+        if whole.status != 200:
+            raise status_error(whole)
+        raise MarathonError(f"Marathon sent {kind} for {whole.request} instead of an event stream")
 
     def _open(
         self,
@@ -93,76 +99,84 @@ class BlockingHttp:
         headers: dict[str, str],
         params: dict[str, Any] | None = None,
         data: bytes | None = None,
-        leader: bool = False,
-    ) -> Reply:
-        """The answer's head, after redirects. `leader`: it may lead to Marathon's leader."""
+        follow_leader: bool = False,
+    ) -> StreamedResponse:
+        """Send a request, follow redirects and return the response, its body unread.
+
+        With `follow_leader`, a redirect to Marathon's leader gets the credentials too.
+        """
         trusted = self.access.url
-        with told(method, url):
-            url = self._whole(url, params)
+        with errors_translated(method, url):
+            url = self._whole_url(url, params)
         for _ in range(MAX_REDIRECTS):
-            with told(method, url):
-                reply = self._ask(method, url, headers, data, trusted)
-            if method != "GET" or not (reply.status in REDIRECTS and "Location" in reply.headers):
-                return reply
-            with told(method, url), closing(reply):
-                url = self._whole(_target(url, reply.headers["Location"]))
-            if leader and self._leads(url):
+            with errors_translated(method, url):
+                response = self._request(method, url, headers, data, trusted)
+            redirected = response.status in REDIRECTS and "Location" in response.headers
+            if method != "GET" or not redirected:
+                return response
+            with errors_translated(method, url), closing(response):
+                url = self._whole_url(_redirect_target(url, response.headers["Location"]))
+            if follow_leader and self._is_leader(url):
                 trusted = url
         raise MarathonError(
-            f"Marathon at {self.access.place} redirects in a circle (last to {url});"
+            f"Marathon at {self.access.address} redirects in a circle (last to {url});"
             " is MARATHON_API right?",
             code="marathon_redirects",
         )
 
-    def _ask(
+    def _request(
         self,
         method: str,
         url: str,
         headers: dict[str, str],
         data: bytes | None,
         trusted: str,
-    ) -> Reply:
-        """Send a request; the credentials go with it if `trusted` may see them."""
+    ) -> StreamedResponse:
         if direct := self._direct_to(url):
-            return direct.ask(method, url, headers, data)
-        return self._elsewhere().ask(method, url, headers, data, trusted)
+            return direct.request(method, url, headers, data)
+        return self._remote_client().request(method, url, headers, data, trusted)
 
-    def _whole(self, url: str, params: dict[str, Any] | None = None) -> str:
-        """The URL with its query, as it is sent."""
-        client = self._direct_to(url) or self._elsewhere()
+    def _whole_url(self, url: str, params: dict[str, Any] | None = None) -> str:
+        client = self._direct_to(url) or self._remote_client()
         return client.whole_url(url, tuple((params or {}).items()))
 
-    def _direct_to(self, url: str) -> Direct | None:
+    def _direct_to(self, url: str) -> DirectClient | None:
         return self._direct if origin(url) == self._home else None
 
-    def _elsewhere(self) -> "Remote":
-        """The client for every server that `Direct` does not reach.
+    def _remote_client(self) -> "RemoteClient":
+        """Return the client for every server that the direct one does not reach.
 
-        A direct client needs it only after a redirect to another machine, so requests is imported
-        then and not before.
+        Next to a direct client it is needed only after a redirect to another server, so requests is
+        imported then and not before.
         """
-        with self._making_remote:
+        with self._remote_lock:
             if not self._remote:
-                from fob.marathon.remote import Remote
+                from fob.marathon.remote import RemoteClient
 
-                self._remote = Remote(self.access, self._timeouts, self._sockets, self._connections)
+                self._remote = RemoteClient(
+                    self.access, self._timeouts, self._sockets, self._connections
+                )
             return self._remote
 
-    def _answer(self, method: str, url: str, reply: Reply) -> MarathonResponse:
-        """The whole of it within one read timeout: one that trickles must not hold a thread."""
-        deadline = time.monotonic() + self._read_seconds
-        content = bytearray()
-        with told(method, url):
-            for data in reply.pieces():
-                content += data
-                if len(content) > ANSWER_BYTES:
-                    raise _endless(url)
-                if time.monotonic() > deadline:
-                    raise TimeoutError("the answer trickles")
-        return MarathonResponse(method, url, reply.status, reply.headers, bytes(content))
+    def _read(self, method: str, url: str, response: StreamedResponse) -> MarathonResponse:
+        """Read the whole response.
 
-    def _leads(self, url: str) -> bool:
-        """True when Marathon's leader is there, by the word of our own Marathon."""
+        All of it must arrive within one read timeout: a server that sends a byte now and then would
+        hold the thread forever.
+        """
+        deadline = time.monotonic() + self._read_timeout
+        content = bytearray()
+        with errors_translated(method, url):
+            for data in response.iter_bytes():
+                content += data
+                if len(content) > MAX_RESPONSE_BYTES:
+                    raise _too_long(url)
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the response is too slow")
+        return MarathonResponse(method, url, response.status, response.headers, bytes(content))
+
+    def _is_leader(self, url: str) -> bool:
+        """Return whether our own Marathon names the server of `url` as its leader."""
         target = urlsplit(url)
         if may_see_credentials(self.access.url, url) or target.scheme != self.access.scheme:
             return False
@@ -171,23 +185,23 @@ class BlockingHttp:
 
 
 @contextmanager
-def told(method: str, url: str) -> Iterator[None]:
-    """Failures of an exchange as `FobError`s."""
+def errors_translated(method: str, url: str) -> Iterator[None]:
+    """Raise failures of an exchange as `FobError`s."""
     try:
         yield
     except (OSError, ValueError) as error:
-        raise unanswered(error, method, url) from error
+        raise request_error(error, method, url) from error
 
 
-def _target(url: str, location: str) -> str:
-    """Where a redirect leads; credentials written into it are not ours to use."""
+def _redirect_target(url: str, location: str) -> str:
+    """Return the absolute URL of a redirect, without credentials: those are not ours to use."""
     parts = urlsplit(urljoin(url, location))
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
 
 
-def _endless(url: str) -> MarathonError:
+def _too_long(url: str) -> MarathonError:
     return MarathonError(
-        f"The answer for {urlsplit(url).path} has more than {ANSWER_BYTES} bytes."
+        f"The response for {urlsplit(url).path} has more than {MAX_RESPONSE_BYTES} bytes."
         " Is MARATHON_API the URL of a Marathon?",
         code="marathon_unintelligible",
     )

@@ -1,6 +1,7 @@
-"""Blocking HTTP/1.1 to a Marathon on this machine, which is fob's engine: every start waits for it.
+"""Blocking HTTP/1.1 to a Marathon on this machine, such as fob's engine, without requests.
 
-An exchange takes a third of what one through requests does: docs/architecture.md has the figures.
+Every start of a function waits for it. An exchange takes a third of the time that it takes through
+requests; docs/architecture.md has the figures.
 """
 
 import contextlib
@@ -16,54 +17,58 @@ from urllib.parse import quote, urlencode
 from fob.http import message
 from fob.http.body import Body, UnsizedBody, response_body
 from fob.http.message import Malformed, ResponseHead
-from fob.marathon.access import AGENT, Access, origin
+from fob.marathon.access import USER_AGENT, Access, origin
 from fob.marathon.errors import NoConnection
 
 CHUNK_BYTES = 65536
 
 
-class Closed(ConnectionError):
+class ClosedByServer(ConnectionError):
     """The server has closed the connection."""
 
 
-class Sockets:
-    """The open sockets of a client, so that closing it wakes the threads that wait on them."""
+class OpenSockets:
+    """The open sockets of a client. Closing it wakes the threads that are blocked on them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.closed = False
 
     def add(self, sock: socket.socket) -> None:
-        """Remember the socket. Raises OSError when it comes too late."""
+        """Remember a new socket. After `close`, closes it and raises `OSError`."""
         with self._lock:
             if self.closed:
                 sock.close()
                 raise ConnectionAbortedError("the Marathon client is closed")
-            self._open.add(sock)
+            self._sockets.add(sock)
 
     def close(self) -> None:
+        """Shut down every socket; the threads that use them close them."""
         with self._lock:
             self.closed = True
-            for sock in self._open:
+            for sock in self._sockets:
                 with contextlib.suppress(OSError):
-                    # not SSLSocket's own shutdown: it would undo TLS under the reader
+                    # close() would not wake a thread that is blocked in recv(); shutdown() does.
+                    # Not SSLSocket.shutdown, which would drop TLS while another thread reads.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-class Direct:
-    """Connections to Marathon, kept for whichever thread asks next. `timeouts` are seconds: to
-    connect, and for each wait after that. Every failure is an `OSError`."""
+class DirectClient:
+    """A pool of keep-alive connections that all threads share; every failure is an `OSError`.
 
-    def __init__(self, access: Access, timeouts: tuple[float, float], sockets: Sockets) -> None:
+    `timeouts` are seconds: to connect, and for each read and write.
+    """
+
+    def __init__(self, access: Access, timeouts: tuple[float, float], sockets: OpenSockets) -> None:
         _, host, port = origin(access.url)
-        self._there = host, port
-        self._headers = {"User-Agent": AGENT}
+        self._address = host, port
+        self._headers = {"User-Agent": USER_AGENT}
         if access.authorization:
             self._headers["Authorization"] = access.authorization
-        self._connect_seconds, self._read_seconds = timeouts
+        self._connect_timeout, self._read_timeout = timeouts
         self._sockets = sockets
-        self._kept: list[socket.socket] = []
+        self._idle: list[socket.socket] = []
 
     @staticmethod
     @functools.lru_cache(maxsize=256)
@@ -73,93 +78,102 @@ class Direct:
         # leaves reserved characters and what is quoted already, as requests does
         return quote(url + query, safe="!#$%&'()*+,/:;=?@[]~")
 
-    def ask(
+    def request(
         self,
         method: str,
         url: str,
         headers: dict[str, str],
         data: bytes | None,
-    ) -> "DirectReply":
-        """Send a request in one write: two would wake the server twice."""
+    ) -> "DirectResponse":
+        """Send a request and return the response, its body unread."""
+        # one write: two would wake the server twice
         request = message.request_bytes(method, url, self._headers | headers, data)
-        sock = self._taken() or self._connected()
+        sock = self._reuse() or self._connect()
         try:
             sock.sendall(request)
-            return DirectReply(sock, self._give)
+            return DirectResponse(sock, self._release)
         except BaseException:
             sock.close()
             raise
 
     def close(self) -> None:
-        """Close the connections that are kept."""
-        while sock := self._last():
+        """Close the idle connections."""
+        while sock := self._pop():
             sock.close()
 
-    def _taken(self) -> socket.socket | None:
-        """A kept connection on which nothing has come since: neither its end, nor what nobody asked
-        for."""
-        while sock := self._last():
-            if not _speaks(sock):
+    def _reuse(self) -> socket.socket | None:
+        """Take an idle connection; None when there is none.
+
+        Before a request is sent nothing can be readable. If something is, it is either EOF or bytes
+        that do not belong to any request, and the connection is unusable.
+        """
+        while sock := self._pop():
+            if not _readable(sock):
                 return sock
             sock.close()
         return None
 
-    def _last(self) -> socket.socket | None:
+    def _pop(self) -> socket.socket | None:
+        # pop, and append in _release, are atomic: threads need no lock
         with contextlib.suppress(IndexError):
-            return self._kept.pop()
+            return self._idle.pop()
         return None
 
-    def _connected(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
         try:
-            sock = socket.create_connection(self._there, self._connect_seconds)
+            sock = socket.create_connection(self._address, self._connect_timeout)
         except OSError as error:
             raise NoConnection(str(error)) from error
         self._sockets.add(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(self._read_seconds)
+        sock.settimeout(self._read_timeout)
         return sock
 
-    def _give(self, sock: socket.socket) -> None:
-        self._kept.append(sock)
-        if self._sockets.closed:  # and nobody will come to close it
+    def _release(self, sock: socket.socket) -> None:
+        """Keep the connection for the next request."""
+        self._idle.append(sock)
+        if self._sockets.closed:  # our own close() may have run before the append
             self.close()
 
 
-class DirectReply:
-    """An answer as it comes. One that is not read to its end loses its connection."""
+class DirectResponse:
+    """A response whose body is read as it arrives.
 
-    def __init__(self, sock: socket.socket, give: Callable[[socket.socket], None]) -> None:
+    Its connection is used again only if the body was read to its end.
+    """
+
+    def __init__(self, sock: socket.socket, release: Callable[[socket.socket], None]) -> None:
         self._sock = sock
-        self._give = give
-        self._clean = False
+        self._release = release
+        self._reusable = False
         self._head, self._unread = self._read_head()
         self.status = self._head.status
         self.headers = self._head.headers
 
     def close(self) -> None:
-        """Let go of it, once."""
-        if self._clean:
-            self._give(self._sock)
+        """Release the connection or close it. Call this once."""
+        if self._reusable:
+            self._release(self._sock)
         else:
             self._sock.close()
 
-    def pieces(self) -> Iterator[bytes]:
-        """The body, each piece when it has come."""
+    def iter_bytes(self) -> Iterator[bytes]:
+        """Yield the body as it arrives."""
         body, data = self._body(), self._unread
         while True:
             try:
-                piece, rest = body.feed(data)
+                chunk, rest = body.feed(data)
             except Malformed as error:
-                raise _odd(error) from error
-            if piece:
-                yield piece
+                raise _malformed(error) from error
+            if chunk:
+                yield chunk
             if body.ended:
-                # more than was said is never taken for the next answer
-                self._clean = self._head.keep_alive and not rest
+                # bytes after the body must not be taken for the next response
+                self._reusable = self._head.keep_alive and not rest
                 return
             try:
-                data = _more(self._sock)
-            except Closed:
+                data = _receive(self._sock)
+            except ClosedByServer:
                 if isinstance(body, UnsizedBody):
                     return
                 raise
@@ -168,38 +182,38 @@ class DirectReply:
         head = self._head
         encoding = head.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
-            raise _odd(f"encoded as {encoding[:50]}, which nobody asked for")
+            raise _malformed(f"unrequested content encoding {encoding[:50]}")
         return response_body(head)
 
     def _read_head(self) -> tuple[ResponseHead, bytes]:
-        """The head, and what follows it."""
+        """Return the head, and the bytes received after it."""
         data = b""
         while True:
-            data += _more(self._sock)
+            data += _receive(self._sock)
             try:
                 if found := message.split_head(data):
                     head = message.parse_response(found[0])
                     break
             except Malformed as error:
-                raise _odd(error) from error
+                raise _malformed(error) from error
         if head.status < 200:
-            raise _odd("an interim answer, which nobody asked for")
+            raise _malformed(f"unrequested interim response {head.status}")
         return head, found[1]
 
 
-def _speaks(sock: socket.socket) -> bool:
-    """Whether something can be read there now, or its end."""
+def _readable(sock: socket.socket) -> bool:
+    """Return whether bytes or EOF can be read without blocking."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
 
 
-def _more(sock: socket.socket) -> bytes:
+def _receive(sock: socket.socket) -> bytes:
     data = sock.recv(CHUNK_BYTES)
     if not data:
-        raise Closed("it closed the connection")
+        raise ClosedByServer("the server closed the connection")
     return data
 
 
-def _odd(what: object) -> ConnectionError:
-    return ConnectionError(f"what it sent is no answer: {what}")
+def _malformed(why: object) -> ConnectionError:
+    return ConnectionError(f"malformed response: {why}")

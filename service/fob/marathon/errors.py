@@ -1,18 +1,18 @@
-"""What Marathon said no with, or did not say at all, as one clear error in its own words.
+"""One error class per way in which Marathon can fail, with Marathon's own words in the message.
 
-MarathonError                 500, or an answer that is not Marathon's
-|-- TlsFailed                 no trust between us: nothing was sent
+MarathonError                 500, or a response that is not Marathon's
+|-- TlsFailed                 TLS was not established: nothing was sent
 |-- MarathonRefused           400, 401, 403, 404 of a gateway, 415, 422, redirects: not carried out
 |-- MarathonBusy
 |   |-- Throttled             403 "Max number", 429: not carried out
-|   |-- Crowded               no thread of ours was free: not carried out
-|   `-- Unavailable           502, 503: carried out, or not
-`-- MarathonSilent            no answer in time, 504: carried out, or not
-    |-- Unreachable           no connection: nothing was sent
-    `-- Dropped               the connection broke half-way: carried out, or not
+|   |-- Crowded               none of our threads was free: not carried out
+|   `-- Unavailable           502, 503: may have been carried out
+`-- MarathonSilent            no response in time, 504: may have been carried out
+    |-- MarathonUnreachable   no connection: nothing was sent
+    `-- Dropped               the connection broke during the exchange: may have been carried out
 Conflict
 |-- AlreadyExists             409, an app has this id: not carried out
-`-- Locked                    409, another deployment holds the app: not carried out
+`-- Locked                    409, another deployment locks the app: not carried out
 AppNotFound                   404 in Marathon's own form
 """
 
@@ -36,8 +36,11 @@ from fob.errors import (
 )
 from fob.marathon.access import without_credentials
 
-WORDS_LIMIT = 600
+MAX_QUOTED_CHARACTERS = 600  # of a response, in an error message
 RETRY_AFTER = "5"
+
+# (class, code or None for the class's own, advice)
+_Classification = tuple[type[FobError], str | None, str]
 
 
 class TlsFailed(MarathonError):
@@ -65,7 +68,7 @@ class Dropped(MarathonSilent):
 
 
 class NoConnection(OSError):
-    """There is no connection: nothing was sent."""
+    """No connection was made, so nothing was sent."""
 
 
 class AlreadyExists(Conflict):
@@ -78,7 +81,7 @@ class Locked(Conflict):
 
 @dataclass(frozen=True)
 class MarathonResponse:
-    """One HTTP answer, read to its end."""
+    """A complete HTTP response, and the request it belongs to."""
 
     method: str
     url: str
@@ -87,15 +90,15 @@ class MarathonResponse:
     body: bytes
 
     @property
-    def asked(self) -> str:
-        """What was asked, for messages: `GET /v2/apps/x`."""
+    def request(self) -> str:
+        """Method and path of the request, for messages: `GET /v2/apps/x`."""
         return f"{self.method} {urlsplit(self.url).path}"
 
     @property
     def data(self) -> Any:
         """The JSON body; None when it is not JSON.
 
-        Mesos puts a file's bytes into it as they are; those that are no UTF-8 are surrogates then.
+        Mesos copies the bytes of files into it; bytes that are not UTF-8 become surrogates.
         """
         try:
             return json.loads(self.body.decode("utf-8", "surrogateescape"))
@@ -103,36 +106,40 @@ class MarathonResponse:
             return None
 
 
-def result(answer: MarathonResponse) -> Any:
-    """The JSON of a success; otherwise raise the refusal."""
-    if not 200 <= answer.status < 300:
-        raise refusal(answer)
-    if (data := answer.data) is None:
+def json_of(response: MarathonResponse) -> Any:
+    """Return the JSON of a successful response. Raises the error of any other."""
+    if not 200 <= response.status < 300:
+        raise status_error(response)
+    if (data := response.data) is None:
         raise MarathonError(
-            f"{answer.asked} was answered {answer.status} with what is not JSON"
-            f" ({words(answer) or 'nothing'}). Is MARATHON_API the URL of a Marathon?",
+            f"{response.request} returned {response.status} with a body that is not JSON"
+            f" ({quoted(response) or 'empty'}). Is MARATHON_API the URL of a Marathon?",
             code="marathon_unintelligible",
         )
     return data
 
 
-def refusal(answer: MarathonResponse) -> FobError:
-    """The error for an answer that is not a success."""
-    kind, code, advice = _verdict(answer)
-    said = words(answer) or "no reason given"
+def status_error(response: MarathonResponse) -> FobError:
+    """Return the error for a response whose status is not a success."""
+    kind, code, advice = _classify(response)
+    text = quoted(response) or "no reason given"
     return kind(
-        f"Marathon answered {answer.status} to {answer.asked}: {said.rstrip('.')}. {advice}",
+        f"Marathon returned {response.status} for {response.request}: {text.rstrip('.')}. {advice}",
         code=code,
-        details={"status": answer.status, "marathon": answer.data},
-        headers=_retry_after(answer) if issubclass(kind, MarathonBusy | Locked) else None,
+        details={"status": response.status, "marathon": response.data},
+        headers=_retry_after(response) if issubclass(kind, MarathonBusy | Locked) else None,
     )
 
 
-def _verdict(answer: MarathonResponse) -> tuple[type[FobError], str | None, str]:
-    """(class, code or None for the class's own, what to do)."""
-    status, said = answer.status, words(answer)
+def status_of(error: FobError) -> int:
+    """Return the HTTP status of a `status_error`; 0 for any other error."""
+    return error.details.get("status", 0) if isinstance(error.details, dict) else 0
+
+
+def _classify(response: MarathonResponse) -> _Classification:
+    status, text = response.status, quoted(response)
     if 300 <= status < 400:
-        return MarathonRefused, "marathon_redirects", _redirect_advice(answer)
+        return MarathonRefused, "marathon_redirects", _redirect_advice(response)
     if status == 401:
         return (
             MarathonRefused,
@@ -142,59 +149,59 @@ def _verdict(answer: MarathonResponse) -> tuple[type[FobError], str | None, str]
                 " a DC/OS token expires: get a new one"
             ),
         )
-    if status == 429 or (status == 403 and "Max number" in said):
+    if status == 429 or (status == 403 and "Max number" in text):
         return Throttled, None, "Try again when other deployments are done"
     if status == 403:
-        return MarathonRefused, "marathon_forbidden", "Ask for the right to do this on that app"
+        return MarathonRefused, "marathon_forbidden", "Ask for permission to do this on that app"
     if status == 404:
-        return _not_found(answer)
-    if status == 409 and "already exists" in said:
+        return _classify_not_found(response)
+    if status == 409 and "already exists" in text:
         return AlreadyExists, None, "Choose another id"
     if status == 409:
         return Locked, None, "Try again when that deployment is done"
-    return _failure(status)
+    return _classify_by_status(status)
 
 
-def _not_found(answer: MarathonResponse) -> tuple[type[FobError], str | None, str]:
-    if isinstance(answer.data, dict) and "message" in answer.data:
+def _classify_not_found(response: MarathonResponse) -> _Classification:
+    if isinstance(response.data, dict) and "message" in response.data:
         return AppNotFound, None, "It may have been removed"
-    advice = "That is not Marathon speaking: is MARATHON_API right?"
+    advice = "This is not Marathon's own 404: is MARATHON_API right?"
     return MarathonRefused, "marathon_not_found", advice
 
 
-def _failure(status: int) -> tuple[type[FobError], str | None, str]:
+def _classify_by_status(status: int) -> _Classification:
     if status in (502, 503):
         return Unavailable, None, "Try again in a moment"
     if status == 504:
         return MarathonSilent, None, "Try again in a moment"
     if status >= 500:
-        return MarathonError, None, "Marathon's log says more"
-    return MarathonRefused, None, "Correct what it names and try again"
+        return MarathonError, None, "Marathon's log has the details"
+    return MarathonRefused, None, "Correct the request and try again"
 
 
-def _redirect_advice(answer: MarathonResponse) -> str:
+def _redirect_advice(response: MarathonResponse) -> str:
     try:
-        target = without_credentials(urlsplit(answer.headers.get("Location", "")))
+        target = without_credentials(urlsplit(response.headers.get("Location", "")))
     except ValueError:
-        target = "what is not a URL"
-    return f"It points to {target or 'nowhere'}: set MARATHON_API to where Marathon really is"
+        target = "an invalid URL"
+    return f"It redirects to {target or 'nowhere'}: set MARATHON_API to Marathon's real URL"
 
 
-def _retry_after(answer: MarathonResponse) -> dict[str, str]:
-    given = answer.headers.get("Retry-After", "")
+def _retry_after(response: MarathonResponse) -> dict[str, str]:
+    given = response.headers.get("Retry-After", "")
     return {"Retry-After": given if given.isascii() and given.isdigit() else RETRY_AFTER}
 
 
-def words(answer: MarathonResponse) -> str:
-    """Marathon's own words on one line, at most `WORDS_LIMIT` characters; "" for an empty body."""
-    data = answer.data
-    said = "; ".join(_sentences(data)) if isinstance(data, dict | list) else ""
-    said = said or _plain(answer.body.decode("utf-8", "replace"))
-    return said if len(said) <= WORDS_LIMIT else said[: WORDS_LIMIT - 3] + "..."
+def quoted(response: MarathonResponse) -> str:
+    """Return Marathon's own words on one line, shortened if need be; "" for an empty body."""
+    data = response.data
+    text = "; ".join(_sentences(data)) if isinstance(data, dict | list) else ""
+    text = text or _plain(response.body.decode("utf-8", "replace"))
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else text[: MAX_QUOTED_CHARACTERS - 3] + "..."
 
 
 def _sentences(data: Any) -> Iterator[str]:
-    """What an error body says, in every shape Marathon's versions gave it."""
+    """Yield the messages in an error body, in any of the shapes that Marathon's versions use."""
     if isinstance(data, list):
         for item in data:
             yield from _sentences(item)
@@ -216,53 +223,53 @@ def _deployments(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _plain(text: str) -> str:
-    """Text as it is; of an HTML page its words, on one line."""
+    """Return the text on one line, and only the visible text of an HTML page."""
     if re.search(r"<(html|head|body|title|!doctype)\b", text, re.IGNORECASE):
         text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<!--.*?-->", " ", text)
         text = unescape(re.sub(r"<[^>]*>", " ", text))
     return " ".join(text.split())
 
 
-def unanswered(error: Exception, method: str, url: str) -> FobError:
-    """The error for a request that got no whole response.
+def request_error(error: Exception, method: str, url: str) -> FobError:
+    """Return the error for a request without a complete response.
 
     `error` is `NoConnection` when nothing was sent, `TimeoutError`, or any other exception.
     """
     chain = list(causes(error))
-    place = urlsplit(url).netloc.rpartition("@")[2]
-    if tls := next((c for c in chain if _distrusts(c)), None):
-        return _tls_failed(place, tls)
+    address = urlsplit(url).netloc.rpartition("@")[2]
+    if tls := next((c for c in chain if _is_tls_failure(c)), None):
+        return _tls_failed(address, tls)
     if any(isinstance(c, NoConnection) for c in chain):
         return MarathonUnreachable(
-            f"Marathon at {place} cannot be reached ({_reason(chain)})."
+            f"Marathon at {address} cannot be reached ({_reason(chain)})."
             " Is it running, and is MARATHON_API right?"
         )
-    asked = f"{method} {urlsplit(url).path}"
+    request = f"{method} {urlsplit(url).path}"
     if any(isinstance(c, TimeoutError) for c in chain):
         return MarathonSilent(
-            f"Marathon at {place} did not answer {asked} in time. Try again in a moment"
+            f"Marathon at {address} did not respond to {request} in time. Try again in a moment"
         )
     return Dropped(
-        f"Marathon at {place} broke off before its answer to {asked} was whole"
-        f" ({_reason(chain)}). Try again in a moment"
+        f"Marathon at {address} sent no complete response to {request} ({_reason(chain)})."
+        " Try again in a moment"
     )
 
 
-def _distrusts(error: BaseException) -> bool:
-    # an end of file may come after the request was sent; every other TLS failure comes before
+def _is_tls_failure(error: BaseException) -> bool:
+    # an EOF may come after the request was sent; every other TLS failure comes before
     return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
 
 
-def _tls_failed(place: str, error: BaseException) -> FobError:
-    reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+def _tls_failed(address: str, error: BaseException) -> FobError:
+    text = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
     return TlsFailed(
-        f"TLS with Marathon at {place} failed: {reason}. If your own CA vouches for it, name the"
-        " CA's PEM file in FOB_MARATHON_CA; the URL's host must be one the certificate names"
+        f"TLS with Marathon at {address} failed: {text}. If its certificate is signed by your own"
+        " CA, name the CA's PEM file in FOB_MARATHON_CA; the certificate must name the URL's host"
     )
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and every error it wraps, outermost first.
+    """Yield the error and every error it wraps, outermost first.
 
     requests and urllib3 nest errors in their arguments and in `reason`, as well as by `raise from`.
     """
@@ -282,7 +289,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def reason(error: BaseException) -> str:
-    """Why a request got no response, in the words of the operating system where it has some."""
+    """Return why a request failed, in the operating system's words where it has some."""
     return _reason(list(causes(error)))
 
 

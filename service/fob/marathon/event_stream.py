@@ -1,6 +1,6 @@
-"""Marathon's event stream: one thread reads it, the loop hears of it, and it comes back by itself.
+"""Marathon's event stream: a thread reads it, calls the listener on the loop, and reconnects.
 
-The format is the one of Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+The format is Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from typing import Any, Protocol
 
 from fob.errors import FobError
 from fob.marathon.blocking_http import (
-    ANSWER_BYTES,
+    MAX_RESPONSE_BYTES,
     BlockingHttp,
-    Reply,
-    told,
+    StreamedResponse,
+    errors_translated,
 )
 
 log = logging.getLogger(__name__)
 
-SILENCE = 60.0
+SILENCE_SECONDS = 60.0  # after which a stream is dead: Marathon and the engine send heartbeats
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 10.0
-NAMES = (
+MAX_PAUSE = 10.0
+EVENT_NAMES = (
     "status_update_event",
     "instance_health_changed_event",
     "health_status_changed_event",
@@ -42,46 +42,46 @@ NAMES = (
 
 @dataclass(frozen=True)
 class MarathonEvent:
-    """One of Marathon's events, one of `NAMES`."""
+    """An event of Marathon; its name is one of `EVENT_NAMES`."""
 
     name: str
     data: dict[str, Any]
 
 
 class EventListener(Protocol):
-    """Who hears of the stream; every method is called on the loop, in the stream's order."""
+    """Receives the events. All methods are called on the loop, in the order of the stream."""
 
-    def attached(self) -> None:
-        """The stream is open: what was missed before must be asked for now."""
+    def on_attached(self) -> None:
+        """The stream is open. Earlier events may be missing: fetch the current state."""
 
-    def heard(self, events: list[MarathonEvent]) -> None:
-        """Events have come, in the order Marathon sent them."""
+    def on_events(self, events: list[MarathonEvent]) -> None:
+        """Events have arrived, in Marathon's order."""
 
-    def lost(self) -> None:
-        """The stream has ended; it will be opened again."""
+    def on_lost(self) -> None:
+        """The stream has ended; it will be reopened."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of the stream, before its data is looked into."""
+    """A frame of the stream; its data is not parsed yet."""
 
     name: str
     data: str
 
 
-class Frames:
-    """Cuts a stream of bytes into frames, wherever the bytes were split."""
+class FrameParser:
+    """Splits a stream of bytes into frames, wherever the chunks of bytes begin and end."""
 
     def __init__(self) -> None:
         self.last_id = ""
-        self._begun: list[bytes] = []
-        self._begun_bytes = 0
+        self._partial: list[bytes] = []  # of a line
+        self._partial_bytes = 0
         self._after_cr = False
         self._name = ""
         self._data: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes; raises ValueError for a line that does not end."""
+        """Yield the frames that `data` completes. Raises `ValueError` for an overlong line."""
         for line in self._lines(data):
             if line:
                 self._field(line)
@@ -92,18 +92,18 @@ class Frames:
                     yield frame
 
     def _lines(self, data: bytes) -> list[str]:
-        if self._after_cr:
+        if self._after_cr:  # a CR LF may be split between two chunks
             data = data.removeprefix(b"\n")
         self._after_cr = data.endswith(b"\r")
         *lines, rest = re.split(rb"\r\n|\n|\r", data)
         if lines:
-            lines[0] = b"".join((*self._begun, lines[0]))
-            self._begun.clear()
-            self._begun_bytes = 0
-        self._begun.append(rest)
-        self._begun_bytes += len(rest)
-        if self._begun_bytes > ANSWER_BYTES:
-            raise ValueError(f"a line of more than {ANSWER_BYTES} bytes")
+            lines[0] = b"".join((*self._partial, lines[0]))
+            self._partial.clear()
+            self._partial_bytes = 0
+        self._partial.append(rest)
+        self._partial_bytes += len(rest)
+        if self._partial_bytes > MAX_RESPONSE_BYTES:
+            raise ValueError(f"a line of more than {MAX_RESPONSE_BYTES} bytes")
         return [line.decode("utf-8", "replace").removeprefix("\ufeff") for line in lines]
 
     def _field(self, line: str) -> None:
@@ -118,34 +118,33 @@ class Frames:
 
 
 class Follower:
-    """The thread that reads the stream, until `stop`.
+    """A thread that reads the event stream until `stop`.
 
-    A stream on which nothing comes for `SILENCE` seconds is dead (Marathon and the engine send
-    heartbeats). A lost one is opened again after a pause that doubles while it does not last.
-    `news` is told of every attempt, from the thread: why it failed, or None.
+    A lost stream is reopened after a pause, which doubles with each stream that does not last.
+    `on_attempt` is called on the thread after each attempt to open it: with the error, or None.
     """
 
     def __init__(
         self,
-        wire: BlockingHttp,
+        http: BlockingHttp,
         listener: EventListener,
         loop: asyncio.AbstractEventLoop,
-        news: Callable[[FobError | None], None] = lambda _: None,
+        on_attempt: Callable[[FobError | None], None] = lambda _: None,
     ) -> None:
-        self._wire = wire
-        self._news = news
+        self._http = http
+        self._on_attempt = on_attempt
         self._listener = listener
         self._loop = loop
         self._stopped = threading.Event()
         self._last_id = ""
-        self._complaint = ""
+        self._last_warning = ""
         self._thread = threading.Thread(target=self._run, name="marathon-events", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
-        """End the stream and its thread; nothing is heard afterwards. Idempotent."""
+        """End the stream and the thread. The listener is not called afterwards. Idempotent."""
         self._stopped.set()
-        self._wire.close()
+        self._http.close()
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
@@ -153,76 +152,77 @@ class Follower:
         while not self._stopped.is_set():
             opened_at = time.monotonic()
             self._follow()
-            lasted = time.monotonic() - opened_at > LONGEST_PAUSE
+            lasted = time.monotonic() - opened_at > MAX_PAUSE
             failures = 0 if lasted else failures + 1
-            self._stopped.wait(pause(failures))
+            self._stopped.wait(backoff(failures))
 
     def _follow(self) -> None:
-        """Read one stream to its end, whatever that is."""
+        """Read one stream to its end and log why it ended."""
         try:
             self._read()
-            raise _ended(self._wire.access.place)
+            raise FobError(f"the stream from {self._http.access.address} ended")
         except FobError as error:
-            self._complain(error.message)
+            self._warn_once(error.message)
 
     def _read(self) -> None:
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
-        url = self._wire.access.url + "/v2/events"
-        with closing(self._opened(url, headers)) as reply:
-            log.debug("Following the events of Marathon at %s", self._wire.access.place)
-            self._complaint = ""
-            self._tell(self._listener.attached)
+        url = self._http.access.url + "/v2/events"
+        with closing(self._open(url, headers)) as response:
+            log.debug("Following the events of Marathon at %s", self._http.access.address)
+            self._last_warning = ""
+            self._call_on_loop(self._listener.on_attached)
             try:
-                with told("GET", url):
-                    self._hear(reply.pieces())
+                with errors_translated("GET", url):
+                    self._deliver(response.iter_bytes())
             finally:
-                self._tell(self._listener.lost)
+                self._call_on_loop(self._listener.on_lost)
 
-    def _opened(self, url: str, headers: dict[str, str]) -> Reply:
+    def _open(self, url: str, headers: dict[str, str]) -> StreamedResponse:
         try:
-            reply = self._wire.stream(url, {"event_type": NAMES}, headers)
+            response = self._http.stream(url, {"event_type": EVENT_NAMES}, headers)
         except FobError as error:
-            self._news(error)
+            self._on_attempt(error)
             raise
-        self._news(None)
-        return reply
+        self._on_attempt(None)
+        return response
 
-    def _hear(self, pieces: Iterator[bytes]) -> None:
-        frames = Frames()
-        for data in pieces:
-            events = [event for frame in frames.feed(data) if (event := _event(frame))]
-            self._last_id = frames.last_id or self._last_id
+    def _deliver(self, chunks: Iterator[bytes]) -> None:
+        """Pass the events to the listener, those of one chunk together."""
+        parser = FrameParser()
+        for chunk in chunks:
+            events = [event for frame in parser.feed(chunk) if (event := _event(frame))]
+            self._last_id = parser.last_id or self._last_id
             if events:
-                self._tell(self._listener.heard, events)
+                self._call_on_loop(self._listener.on_events, events)
             if self._stopped.is_set():
                 return
 
-    def _tell(self, call: Callable[..., None], *args: Any) -> None:
+    def _call_on_loop(self, call: Callable[..., None], *args: Any) -> None:
         if self._stopped.is_set():
             return
         try:
             self._loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:  # the loop is closed: nobody listens any more
+        except RuntimeError:  # the loop is closed
             self._stopped.set()
 
-    def _complain(self, message: str) -> None:
-        """Log why there is no stream; once, however often the same is tried."""
-        if message != self._complaint and not self._stopped.is_set():
-            self._complaint = message
+    def _warn_once(self, message: str) -> None:
+        """Log why there is no stream, unless the attempt before failed in the same way."""
+        if message != self._last_warning and not self._stopped.is_set():
+            self._last_warning = message
             log.warning("No events from Marathon: %s", message)
 
 
-def pause(failures: int) -> float:
-    """Seconds before the next try: doubling, capped, and spread so that many do not meet."""
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 20))
+def backoff(failures: int) -> float:
+    """Return the seconds before the next attempt: doubling up to `MAX_PAUSE`, with jitter."""
+    longest = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(failures, 20))
     return random.uniform(longest / 2, longest)
 
 
 def _event(frame: Frame) -> MarathonEvent | None:
-    """The frame's event; None for one that nobody here wants or that is not JSON."""
-    if frame.name not in NAMES:
+    """Parse a frame; None if it is not one of `EVENT_NAMES` or its data is not a JSON object."""
+    if frame.name not in EVENT_NAMES:
         return None
     try:
         data = json.loads(frame.data)
@@ -230,9 +230,5 @@ def _event(frame: Frame) -> MarathonEvent | None:
         data = None
     if isinstance(data, dict):
         return MarathonEvent(frame.name, data)
-    log.warning("Marathon sent a %s that is not a JSON object; passed over", frame.name)
+    log.warning("Ignored a %s from Marathon: its data is not a JSON object", frame.name)
     return None
-
-
-def _ended(place: str) -> FobError:
-    return FobError(f"the stream from {place} ended")

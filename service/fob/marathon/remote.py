@@ -18,13 +18,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from fob.marathon.access import (
-    AGENT,
+    USER_AGENT,
     Access,
     Origin,
     may_see_credentials,
     origin,
 )
-from fob.marathon.direct import CHUNK_BYTES, Sockets
+from fob.marathon.direct import CHUNK_BYTES, OpenSockets
 from fob.marathon.errors import NoConnection, causes
 
 _NOT_CONNECTED = (
@@ -37,16 +37,16 @@ _NOT_CONNECTED = (
 _TIMED_OUT = (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError)
 
 
-class Remote:
+class RemoteClient:
     """A `requests.Session` for up to `connections` threads at once.
 
-    `timeouts` are seconds: to connect, and to wait for each read. Every failure is an `OSError` or
-    a `ValueError`. Sharing the session between threads is safe: the one part of it that is not
+    `timeouts` are seconds: to connect, and for each read. Every failure is an `OSError` or a
+    `ValueError`. Sharing the session between threads is safe: the one part of it that is not
     thread-safe, its cookie jar, stays empty.
     """
 
     def __init__(
-        self, access: Access, timeouts: tuple[float, float], sockets: Sockets, connections: int
+        self, access: Access, timeouts: tuple[float, float], sockets: OpenSockets, connections: int
     ) -> None:
         self._access = access
         self._timeouts = timeouts
@@ -61,42 +61,45 @@ class Remote:
         request.prepare_url(url, dict(params))
         return str(request.url)
 
-    def ask(
+    def request(
         self,
         method: str,
         url: str,
         headers: dict[str, str],
         data: bytes | None,
         trusted: str,
-    ) -> "RemoteReply":
-        """Send a request, with the credentials if `trusted` may see them."""
+    ) -> "RemoteResponse":
+        """Send a request and return the response, its body unread.
+
+        Credentials are added if those for `trusted` may be sent to `url`.
+        """
         auth = _Credentials(self._access, trusted)
         request = requests.Request(method, url, headers, data=data, auth=auth)
         prepared = self._session.prepare_request(request)
         settings = self._settings_for(url)
         adapter = self._session.get_adapter(url)
         # not Session.send, which would process cookies and hooks and follow redirects
-        with _translated():
-            return RemoteReply(adapter.send(prepared, timeout=self._timeouts, **settings))
+        with _errors_translated():
+            return RemoteResponse(adapter.send(prepared, timeout=self._timeouts, **settings))
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the idle connections."""
         self._session.close()
 
     def _settings_for(self, url: str) -> dict[str, Any]:
-        """Proxies and trust for the server of `url`, from the environment where that counts."""
-        place = origin(url)
-        if place not in self._settings:
-            # ca: given here because the session's own value loses to REQUESTS_CA_BUNDLE
+        """Return the proxies and CA for the server of `url`, from the environment if it counts."""
+        server = origin(url)
+        if server not in self._settings:
+            # The CA is passed here because REQUESTS_CA_BUNDLE would override Session.verify.
             merged = self._session.merge_environment_settings(
                 url, {}, True, self._access.ca or True, None
             )
-            self._settings[place] = {**merged}
-        return self._settings[place]
+            self._settings[server] = {**merged}
+        return self._settings[server]
 
 
-class RemoteReply:
-    """An answer as it comes."""
+class RemoteResponse:
+    """A response whose body is read as it arrives."""
 
     def __init__(self, response: requests.Response) -> None:
         self.status = response.status_code
@@ -104,23 +107,26 @@ class RemoteReply:
         self._response = response
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the connection."""
         self._response.close()
 
-    def pieces(self) -> Iterator[bytes]:
-        """The body, each piece when it has come."""
+    def iter_bytes(self) -> Iterator[bytes]:
+        """Yield the body as it arrives."""
         raw = self._response.raw
         while True:
-            with _translated():
-                piece = raw.read1(CHUNK_BYTES, decode_content=True)
-            if not piece:
+            with _errors_translated():
+                chunk = raw.read1(CHUNK_BYTES, decode_content=True)
+            if not chunk:
                 return
-            yield piece
+            yield chunk
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Raise errors of requests and urllib3, which callers do not import, as built-in ones."""
+def _errors_translated() -> Iterator[None]:
+    """Raise built-in errors in place of those of requests and urllib3.
+
+    Callers cannot name the latter without importing these libraries.
+    """
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -133,9 +139,9 @@ def _translated() -> Iterator[None]:
 
 
 class _Credentials(AuthBase):
-    """Puts the credentials on requests to their home and on no other.
+    """Adds the credentials to requests to `home`, and to no others.
 
-    A request that has an auth is also one for which requests does not look into ~/.netrc.
+    As these requests have an `auth`, requests does not look up ~/.netrc for them.
     """
 
     def __init__(self, access: Access, home: str) -> None:
@@ -149,9 +155,9 @@ class _Credentials(AuthBase):
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter that tells `sockets` of every connection. It repeats nothing by itself."""
+    """An adapter that adds every new connection to `sockets`. It never retries."""
 
-    def __init__(self, sockets: Sockets, connections: int) -> None:
+    def __init__(self, sockets: OpenSockets, connections: int) -> None:
         self._pools = _pools(sockets)
         super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0)
 
@@ -166,18 +172,20 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-def _pools(sockets: Sockets) -> dict[str, type[HTTPConnectionPool]]:
-    class Known:
+def _pools(sockets: OpenSockets) -> dict[str, type[HTTPConnectionPool]]:
+    """Return the pool classes by scheme; their connections add themselves to `sockets`."""
+
+    class Registered:
         sock: Any
 
         def connect(self) -> None:
             super().connect()  # type: ignore[misc]
             sockets.add(self.sock)
 
-    class Plain(Known, HTTPConnection):
+    class Plain(Registered, HTTPConnection):
         pass
 
-    class Secure(Known, HTTPSConnection):
+    class Secure(Registered, HTTPSConnection):
         pass
 
     class PlainPool(HTTPConnectionPool):
@@ -189,12 +197,12 @@ def _pools(sockets: Sockets) -> dict[str, type[HTTPConnectionPool]]:
     return {"http": PlainPool, "https": SecurePool}
 
 
-def _session(access: Access, sockets: Sockets, connections: int) -> requests.Session:
+def _session(access: Access, sockets: OpenSockets, connections: int) -> requests.Session:
     session = requests.Session()
-    # HTTP_PROXY, HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE count for a Marathon elsewhere
+    # HTTP_PROXY, HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE apply to a remote Marathon only
     session.trust_env = not access.loopback
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["User-Agent"] = AGENT
+    session.headers["User-Agent"] = USER_AGENT
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(sockets, connections))
     return session

@@ -1,4 +1,4 @@
-"""A task as Marathon describes it, whichever its version, and what its events say of it."""
+"""A task as any version of Marathon describes it, in responses and in events."""
 
 import logging
 import re
@@ -10,9 +10,9 @@ log = logging.getLogger(__name__)
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
-# how far a task has come; an event that arrives late does not take it back
+# the order of states; a late event never moves a task back
 PROGRESS = {"TASK_STAGING": 1, "TASK_STARTING": 2, "TASK_RUNNING": 3}
-ENDS = {
+END_STATES = {
     "TASK_FINISHED",
     "TASK_FAILED",
     "TASK_KILLED",
@@ -29,9 +29,10 @@ ENDS = {
 class TaskInfo:
     """One instance of an app.
 
-    `state` is None where Marathon (1.2 and older) gives none. `healthy` is None when the app has no
-    health checks, else whether all that were made have succeeded. Times are Marathon's strings, ""
-    for not yet. On a container network without host ports, `ports` is empty, `ip_addresses` is not.
+    `state` is None with Marathon 1.2 and older, which does not send it. `healthy` is None when the
+    app has no health checks; otherwise it is True if every check so far has succeeded. Times are
+    Marathon's strings, "" when not reached yet. On a container network without host ports, `ports`
+    is empty and `ip_addresses` is not.
     """
 
     id: str
@@ -48,7 +49,7 @@ class TaskInfo:
 
     @classmethod
     def from_json(cls, task: dict[str, Any], checks: int) -> "TaskInfo":
-        """The task of Marathon's JSON; `checks` is how many health checks its app has."""
+        """Return the task in Marathon's JSON; `checks` is its app's number of health checks."""
         return cls(
             id=task["id"],
             app_id=task["appId"],
@@ -65,7 +66,7 @@ class TaskInfo:
 
     @classmethod
     def from_event(cls, update: dict[str, Any], checks: int) -> "TaskInfo":
-        """The task a first `status_update_event` tells of."""
+        """Return the task in the first `status_update_event` about it."""
         task = cls.from_json({"id": update["taskId"], "appId": update["appId"]}, checks)
         return task.updated(update)
 
@@ -75,11 +76,11 @@ class TaskInfo:
 
     @property
     def ready(self) -> bool:
-        """True when it can be called: running, and healthy where anybody checks."""
+        """True when it can be called: running, and healthy if it has health checks."""
         return self.running and self.healthy is not False
 
     def updated(self, update: dict[str, Any]) -> "TaskInfo":
-        """The task after a `status_update_event`; itself when the event is an old one."""
+        """Return the task after a `status_update_event`; `self` if the event is an old one."""
         state = str(update.get("taskStatus"))
         reached = PROGRESS["TASK_RUNNING"] if self.running else PROGRESS.get(self.state or "", 0)
         if PROGRESS.get(state, reached) < reached:
@@ -97,12 +98,12 @@ class TaskInfo:
             ip_addresses=_addresses(update) or self.ip_addresses,
         )
 
-    def checked(self, checks: int) -> "TaskInfo":
-        """The task, now that its app is known to have this many health checks."""
+    def with_checks(self, checks: int) -> "TaskInfo":
+        """Return the task, given its app's number of health checks."""
         return replace(self, healthy=self.healthy is True if checks else None)
 
     def known_as(self, id_: str) -> bool:
-        """True when `id_` is this task's id or its instance's.
+        """Return whether `id_` is the id of this task or of its instance.
 
         Task `app.<uuid>` belongs to instance `app.marathon-<uuid>`, task
         `app.instance-<uuid>._app.1` to `app.instance-<uuid>`.
@@ -111,26 +112,26 @@ class TaskInfo:
 
 
 def checks_of(app: dict[str, Any]) -> int:
-    """How many health checks the app defines."""
+    """Return the app's number of health checks."""
     return len(app.get("healthChecks") or [])
 
 
 def tasks_of(app: dict[str, Any]) -> list[TaskInfo]:
-    """The tasks in Marathon's answer for an app."""
+    """Return the tasks in Marathon's JSON of an app."""
     checks = checks_of(app)
-    return list(understood(app.get("tasks") or [], lambda _: checks))
+    return list(parsed(app.get("tasks") or [], lambda _: checks))
 
 
-def understood(tasks: list[dict[str, Any]], checks: Callable[[str], int]) -> Iterator[TaskInfo]:
-    """The tasks of a list; one that nobody understands is passed over, for the others' sake.
+def parsed(tasks: list[dict[str, Any]], checks: Callable[[str], int]) -> Iterator[TaskInfo]:
+    """Yield the tasks in a list; a malformed one is logged and skipped, the others are not lost.
 
-    `checks` answers how many health checks an app has.
+    `checks` returns the number of health checks of the app with this id.
     """
     for task in tasks:
         try:
             yield TaskInfo.from_json(task, checks(task["appId"]))
         except (KeyError, TypeError, AttributeError) as error:
-            log.warning("Marathon listed an odd task (%r); passed over", error)
+            log.warning("Skipped a malformed task from Marathon (%r)", error)
 
 
 def _healthy(results: list[dict[str, Any] | None], checks: int) -> bool | None:
@@ -145,5 +146,5 @@ def _addresses(task: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _last_uuid(text: str) -> str:
-    # the last: an app's own id may hold one too
+    # the last one: the app's id may contain a UUID too
     return found[-1] if (found := UUID.findall(text)) else ""

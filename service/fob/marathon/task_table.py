@@ -1,8 +1,8 @@
-"""The table of tasks: what runs where, kept from Marathon's events instead of asked for.
+"""The table of tasks: what runs where, kept up to date by Marathon's events.
 
-Events get lost and change places. So the table is taken anew, with one GET of the tasks alone,
-whenever the event stream is opened; between two such lists an event older than what is known
-changes nothing, and an ended task stays ended.
+Events can get lost or arrive out of order. So the table is rebuilt, with one GET of all tasks,
+whenever the event stream is opened. Between two rebuilds an event that is older than the known
+state changes nothing, and an ended task stays ended.
 """
 
 import asyncio
@@ -16,119 +16,120 @@ from fob.contract import GROUP
 from fob.errors import FobError
 from fob.marathon.app_cache import AppCache
 from fob.marathon.client import Marathon
-from fob.marathon.event_stream import Follower, MarathonEvent, pause
+from fob.marathon.event_stream import Follower, MarathonEvent, backoff
 from fob.marathon.task_info import (
-    ENDS,
+    END_STATES,
     TaskInfo,
     checks_of,
+    parsed,
     tasks_of,
-    understood,
 )
 
 __all__ = ["TaskInfo", "TaskTable", "tasks_of"]
 
 log = logging.getLogger(__name__)
 
-# Marathon adds a listener a moment after it has answered; its first event proves that it did
+# Marathon subscribes a client shortly after it has sent the response head. Until then events are
+# missed, so the tasks are requested after the first event, or after this many seconds.
 ATTACH_GRACE = 0.2
-ENDED_KEPT = 1000
-FAILURES_KEPT = 10  # of each app
+MAX_ENDED = 1000
+MAX_FAILURES = 10  # of each app
 
 
 @dataclass
 class _App:
-    # of an app not described yet we assume what every function has: one health check
+    # until the app is described, the number that every function has
     checks: int = 1
     tasks: dict[str, TaskInfo] = field(default_factory=dict)
-    failures: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
+    failures: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_FAILURES))
 
-    def failed(self, failure: dict[str, Any]) -> None:
-        """Note a failure, once: an event and a list may both tell of it."""
+    def note_failure(self, failure: dict[str, Any]) -> None:
+        """Note a failure once, although an event and a response may both report it."""
         if failure.get("taskId") not in {known.get("taskId") for known in self.failures}:
             self.failures.append(failure)
 
 
 class TaskTable:
-    """The tasks of all apps in `group`, and those `apps` themselves.
+    """The tasks of all apps in `group`, and the cache of these apps.
 
-    Everything here runs on the loop; an event costs the same however many apps there are.
+    All methods run on the loop. The cost of an event does not depend on the number of apps.
     """
 
     def __init__(self, marathon: Marathon, group: str = GROUP) -> None:
         self._marathon = marathon
         self._group = group
-        self.apps = AppCache(marathon, group)
+        self.app_cache = AppCache(marathon, group)
         self._apps: dict[str, _App] = {}
         self._ended: dict[str, None] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
-        self._since: list[MarathonEvent] | None = None
+        # events since the stream was opened, to be applied again to the rebuilt table
+        self._replayed: list[MarathonEvent] | None = None
         self._follower: Follower | None = None
-        self._grace: asyncio.TimerHandle | None = None
-        self._resync: asyncio.Task[None] | None = None
+        self._grace_timer: asyncio.TimerHandle | None = None
+        self._rebuilding: asyncio.Task[None] | None = None
         self._fresh = False
-        self._followed = False  # it was fresh once
+        self._was_fresh = False
 
     @property
     def fresh(self) -> bool:
-        """True while the table follows Marathon; when it does not, ask Marathon itself.
+        """True when the table can be used instead of a request to Marathon.
 
-        While that is away nobody knows better than the table, so it is good enough too.
+        Also when it no longer follows Marathon's events because Marathon is away: a request would
+        not return anything newer.
         """
-        return self._fresh or (self._followed and self._marathon.away)
+        return self._fresh or (self._was_fresh and self._marathon.away)
 
     def start(self) -> None:
-        """Follow Marathon's events from the running loop."""
+        """Start to follow Marathon's events, on the running loop."""
         self._follower = self._marathon.follow(self)
 
     async def stop(self) -> None:
         """Stop following; the table stays as it is."""
         if self._follower:
             await self._follower.stop()
-        self.lost()
+        self.on_lost()
 
     def of(self, app_id: str) -> list[TaskInfo]:
-        """The tasks of the app; none when the table does not know it."""
+        """Return the tasks of the app; none when the table does not have the app."""
         app = self._apps.get(app_id)
         return list(app.tasks.values()) if app else []
 
     async def all(self) -> dict[str, list[TaskInfo]]:
-        """The tasks of every app that has some, out of the table, or while that is not `fresh` from
-        Marathon."""
+        """Return the tasks by app: from the table while it follows events, else from Marathon."""
         if self._fresh:
             return {app_id: list(app.tasks.values()) for app_id, app in self._apps.items()}
         found = self._by_app(await self._marathon.tasks())
         return {app_id: list(tasks.values()) for app_id, tasks in found.items()}
 
     def failures(self, app_id: str) -> list[dict[str, Any]]:
-        """The app's last failures seen, oldest first, in the form of Marathon's
-        `lastTaskFailure`."""
+        """Return the app's last failures, oldest first, in the form of `lastTaskFailure`."""
         app = self._apps.get(app_id)
         return list(app.failures) if app else []
 
-    def know(self, app: dict[str, Any]) -> None:
-        """Take note of an app as Marathon answered it: its health checks, and its last failure."""
-        self.apps.take(app)
+    def note_app(self, app: dict[str, Any]) -> None:
+        """Note an app as Marathon returned it: its health checks and its last failure."""
+        self.app_cache.update(app)
         known = self._apps.setdefault(app["id"], _App())
         if known.checks != checks_of(app):
             known.checks = checks_of(app)
-            known.tasks = {id_: task.checked(known.checks) for id_, task in known.tasks.items()}
+            known.tasks = {id_: task.with_checks(known.checks) for id_, task in known.tasks.items()}
             self._wake(app["id"])
         if app.get("lastTaskFailure"):
-            known.failed(app["lastTaskFailure"])
+            known.note_failure(app["lastTaskFailure"])
 
-    def changed(self, app_id: str, timeout: float) -> asyncio.Future[None]:
-        """Await it: done at the app's next change, at a resynchronisation, or after `timeout` s.
+    def next_change(self, app_id: str, timeout: float) -> asyncio.Future[None]:
+        """Return a future for the app's next change, a rebuilt table, or `timeout` seconds.
 
-        It counts from the call, not from the await: nothing that happens in between is missed.
+        It sees changes from the call on, not from the await: nothing in between is missed.
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiters.setdefault(app_id, set()).add(waiter)
         timer = loop.call_later(timeout, _finish, waiter)
-        waiter.add_done_callback(lambda _: self._forget(app_id, waiter, timer))
+        waiter.add_done_callback(lambda _: self._remove_waiter(app_id, waiter, timer))
         return waiter
 
-    def _forget(
+    def _remove_waiter(
         self, app_id: str, waiter: asyncio.Future[None], timer: asyncio.TimerHandle
     ) -> None:
         timer.cancel()
@@ -137,59 +138,60 @@ class TaskTable:
         if not waiters:
             del self._waiters[app_id]
 
-    # the stream's side: fob.marathon.event_stream.Listener
+    # the methods of EventListener
 
-    def attached(self) -> None:
-        self._since = []
-        self._grace = asyncio.get_running_loop().call_later(ATTACH_GRACE, self._synchronise)
+    def on_attached(self) -> None:
+        self._replayed = []
+        self._grace_timer = asyncio.get_running_loop().call_later(ATTACH_GRACE, self._start_rebuild)
 
-    def heard(self, events: list[MarathonEvent]) -> None:
-        if self._since is not None:
-            self._since += events
+    def on_events(self, events: list[MarathonEvent]) -> None:
+        if self._replayed is not None:
+            self._replayed += events
         for event in events:
             self._apply(event)
-            self.apps.heard(event)
-        if self._grace:
-            self._synchronise()
+            self.app_cache.on_event(event)
+        if self._grace_timer:
+            self._start_rebuild()
 
-    def lost(self) -> None:
+    def on_lost(self) -> None:
         self._fresh = False
-        self.apps.lost()
-        self._since = None
-        if self._grace:
-            self._grace.cancel()
-            self._grace = None
-        if self._resync:
-            self._resync.cancel()
-            self._resync = None
+        self.app_cache.on_lost()
+        self._replayed = None
+        if self._grace_timer:
+            self._grace_timer.cancel()
+            self._grace_timer = None
+        if self._rebuilding:
+            self._rebuilding.cancel()
+            self._rebuilding = None
 
-    def _synchronise(self) -> None:
-        if self._grace:
-            self._grace.cancel()
-            self._grace = None
-        self.apps.attached()
-        self._resync = asyncio.create_task(self._take_anew())
+    def _start_rebuild(self) -> None:
+        if self._grace_timer:
+            self._grace_timer.cancel()
+            self._grace_timer = None
+        self.app_cache.on_attached()
+        self._rebuilding = asyncio.create_task(self._rebuild())
 
-    async def _take_anew(self) -> None:
-        """Replace the table by Marathon's, then apply what happened while Marathon was asked."""
-        found = self._by_app(await self._ask())
+    async def _rebuild(self) -> None:
+        """Fill the table from Marathon's list, then apply the events since it was requested."""
+        found = self._by_app(await self._fetch())
         self._apps = {app_id: app for app_id, app in self._apps.items() if app.failures}
         for app in self._apps.values():
             app.tasks = {}
         for app_id, tasks in found.items():
             self._apps.setdefault(app_id, _App()).tasks = tasks
             for id_ in tasks:
-                # Mesos may find a lost task again; one that ended since will end by its event
+                # Mesos may find a lost task again; an event follows for one that ended meanwhile
                 self._ended.pop(id_, None)
-        since, self._since = self._since or [], None
-        for event in since:
+        events, self._replayed = self._replayed or [], None
+        for event in events:
             self._apply(event)
-        self._fresh = self._followed = True
+        self._fresh = self._was_fresh = True
         log.debug("Marathon has tasks of %d functions", len(found))
         for app_id in list(self._waiters):
             self._wake(app_id)
 
-    async def _ask(self) -> list[dict[str, Any]]:
+    async def _fetch(self) -> list[dict[str, Any]]:
+        """Request all tasks until Marathon returns them."""
         failures = 0
         while True:
             try:
@@ -197,14 +199,14 @@ class TaskTable:
             except FobError as error:
                 failures += 1
                 log.warning("The table of tasks is out of date: %s", error.message)
-                await asyncio.sleep(pause(failures + 2))
-                self._since = []  # the next list will know
+                await asyncio.sleep(backoff(failures + 2))
+                self._replayed = []  # the next list includes them
 
     def _by_app(self, tasks: list[dict[str, Any]]) -> dict[str, dict[str, TaskInfo]]:
-        """Those of our group, in Marathon's JSON, by app and id."""
+        """Parse the tasks of our group; return them by app and by id."""
         ours = [task for task in tasks if task["appId"].startswith(self._group + "/")]
         found: dict[str, dict[str, TaskInfo]] = {}
-        for task in understood(ours, self._checks):
+        for task in parsed(ours, self._checks):
             found.setdefault(task.app_id, {})[task.id] = task
         return found
 
@@ -218,14 +220,14 @@ class TaskTable:
             try:
                 changed = change(self, app_id, event.data)
             except (KeyError, TypeError, AttributeError) as error:
-                log.warning("Marathon sent an odd %s (%r); passed over", event.name, error)
+                log.warning("Ignored a malformed %s from Marathon (%r)", event.name, error)
                 return
             if changed:
                 self._wake(app_id)
 
     def _status_update(self, app_id: str, update: dict[str, Any]) -> bool:
         state, id_ = update["taskStatus"], update["taskId"]
-        if state in ENDS:
+        if state in END_STATES:
             return self._end(app_id, id_, state, update)
         if id_ in self._ended:
             return False
@@ -238,14 +240,14 @@ class TaskTable:
     def _end(self, app_id: str, id_: str, state: str, update: dict[str, Any]) -> bool:
         again = id_ in self._ended
         self._ended[id_] = None
-        if len(self._ended) > ENDED_KEPT:
+        if len(self._ended) > MAX_ENDED:
             del self._ended[next(iter(self._ended))]
         if state == "TASK_KILLED" and app_id not in self._apps:
             return False
         app = self._apps.setdefault(app_id, _App())
         app.tasks.pop(id_, None)
-        if state != "TASK_KILLED":  # who was asked to stop has not failed
-            app.failed(_failure(update))
+        if state != "TASK_KILLED":  # a task that was stopped on request has not failed
+            app.note_failure(_failure(update))
         return not again
 
     def _instance_health(self, app_id: str, event: dict[str, Any]) -> bool:
@@ -253,7 +255,7 @@ class TaskTable:
 
     def _check_health(self, app_id: str, event: dict[str, Any]) -> bool:
         app, alive = self._apps.get(app_id), event.get("alive")
-        # one check of several says when the instance is ill, not when it is well
+        # one of several checks shows that the instance is unhealthy, never that it is healthy
         if alive is True and app and app.checks > 1:
             return False
         return self._health(app_id, event.get("taskId") or event["instanceId"], alive)
@@ -262,15 +264,15 @@ class TaskTable:
         app = self._apps.get(app_id)
         if app is None or healthy is None:
             return False
-        ill_or_well = [t for t in app.tasks.values() if t.known_as(id_) and t.healthy != healthy]
-        app.tasks |= {task.id: replace(task, healthy=healthy) for task in ill_or_well}
-        return bool(ill_or_well)
+        changed = [t for t in app.tasks.values() if t.known_as(id_) and t.healthy != healthy]
+        app.tasks |= {task.id: replace(task, healthy=healthy) for task in changed}
+        return bool(changed)
 
     def _unhealthy_kill(self, app_id: str, event: dict[str, Any]) -> bool:
         app = self._apps.setdefault(app_id, _App())
-        # Marathon's own words for it in lastTaskFailure
-        said = f"Task was killed since health check failed. Reason: {event.get('reason')}"
-        app.failed(_failure({**event, "taskStatus": "TASK_KILLED", "message": said}))
+        # Marathon's own words in lastTaskFailure
+        text = f"Task was killed since health check failed. Reason: {event.get('reason')}"
+        app.note_failure(_failure({**event, "taskStatus": "TASK_KILLED", "message": text}))
         return True
 
     def _terminated(self, app_id: str, event: dict[str, Any]) -> bool:
@@ -287,7 +289,7 @@ def _finish(waiter: asyncio.Future[None]) -> None:
 
 
 def _failure(update: dict[str, Any]) -> dict[str, Any]:
-    """A `status_update_event` in the form of `lastTaskFailure`."""
+    """Return a `status_update_event` in the form of `lastTaskFailure`."""
     kept = ("appId", "host", "message", "taskId", "timestamp", "version", "slaveId")
     return {"state": update.get("taskStatus")} | {key: update.get(key) for key in kept}
 
