@@ -54,7 +54,7 @@ def test_the_last_of_equal_keys_counts(engine: live.Engine) -> None:
 def test_a_body_of_ten_megabytes_is_answered(engine: live.Engine) -> None:
     answer = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": 10_000_000 * "a"})
     assert answer.status_code == 413
-    assert answer.json()["message"].endswith("bytes, and 4194304 are taken")
+    assert answer.json()["message"].endswith("bytes, and 4194304 is the maximum")
 
 
 def test_an_id_that_is_far_too_long_is_not_told_back(engine: live.Engine) -> None:

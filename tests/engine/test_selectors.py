@@ -45,4 +45,4 @@ def test_what_is_no_selector_is_refused(wrong: str) -> None:
 )
 def test_ids_and_commands_are_selected_by_a_part(id_: str, cmd: str, selected: bool) -> None:
     app = app_definitions.complete({"id": "/a/b", "cmd": "sleep 1"})
-    assert selectors.selected(app, id_, cmd, lambda labels: True) is selected
+    assert selectors.selects(app, id_, cmd, lambda labels: True) is selected

@@ -1,4 +1,4 @@
-"""`python -m fob.engine [--managed] [--ready-fd N]`, as fob.engine.discovery starts it."""
+"""`python -m fob.engine [--managed] [--ready-fd N]`, the command that fob.engine.discovery runs."""
 
 import argparse
 import sys

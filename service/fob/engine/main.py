@@ -1,9 +1,8 @@
-"""The engine's process: takes the state folder, builds the parts, serves until told to stop."""
+"""The engine's process: locks the state folder, builds the engine, and serves until a signal."""
 
 import asyncio
 import gc
 import ipaddress
-import json
 import logging
 import os
 import secrets
@@ -12,14 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tornado.httpserver import HTTPServer
 
 from fob import config, process
 from fob import log as log_setup
 from fob.config import Settings
-from fob.engine.api.base import House
+from fob.engine.api.base import EngineParts
 from fob.engine.api.routes import application
 from fob.engine.control.changes import Changes
 from fob.engine.control.deployments import Deployments
@@ -29,7 +27,7 @@ from fob.engine.control.reports import Reports
 from fob.engine.control.staging import Staging
 from fob.engine.control.supervisor import Supervisor
 from fob.engine.definitions.constraints import attributes_of
-from fob.engine.discovery import LOCK
+from fob.engine.discovery import LOCK, announce, announced
 from fob.engine.events import Events
 from fob.engine.health.probes import Probes
 from fob.engine.runtime import fetching
@@ -61,14 +59,16 @@ from fob.state import locked
 
 log = logging.getLogger(__name__)
 
-READ_BODY_BYTES = 16 * 2**20  # more than is taken, so that the refusal can be answered
+# Tornado rejects a larger body with a bare 400. It is above the API's own maximum, so that most
+# bodies that are too large get Marathon's 413 instead.
+MAX_READ_BYTES = 16 * 2**20
 
 
 def run(settings: Settings, managed: bool = False, ready_fd: int | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the process's exit status.
+    """Serve until SIGTERM or SIGINT; return the exit status of the process.
 
-    `managed` notes that a dispatcher started this engine and will stop it. A line is written to
-    `ready_fd` once the engine answers.
+    `managed` says that a dispatcher started this engine and will stop it. A line is written to
+    `ready_fd` once the engine accepts requests.
     """
     log_setup.start(settings.log)
     try:
@@ -81,18 +81,18 @@ def run(settings: Settings, managed: bool = False, ready_fd: int | None = None) 
 
 async def _serve(settings: Settings, managed: bool, ready_fd: int | None) -> None:
     folder = settings.home_folder / "engine"
-    another = f"another engine runs with the state folder {folder}"
-    with locked(folder / LOCK, another), _bound(settings, folder) as listener:
+    conflict = f"another engine runs with the state folder {folder}"
+    with locked(folder / LOCK, conflict), _listener(settings, folder) as listener:
         process.raise_file_limit()
         token = _token(folder)
         engine = _Engine(settings, folder, listener, token)
         stopping = process.stop_event()
         await engine.start()
         url = f"http://{_address(listener)}"
-        _announce(folder, {"url": url, "token": token, "managed": managed})
-        _warn_of_others(settings.engine_host)
+        announce(folder, url, token, managed)
+        _warn_if_reachable(settings.engine_host)
         log.info("Engine ready at %s, state in %s", url, folder)
-        gc.freeze()  # what is there now stays: no collection has to look at it again
+        gc.freeze()  # all objects so far stay: collections need not traverse them again
         if ready_fd is not None:
             os.write(ready_fd, b"ready\n")
             os.close(ready_fd)
@@ -101,54 +101,57 @@ async def _serve(settings: Settings, managed: bool, ready_fd: int | None) -> Non
 
 
 class _Engine:
-    """The parts, built and wired."""
+    """The composition root: builds all parts of the engine and starts and stops them in order."""
 
     def __init__(
         self, settings: Settings, folder: Path, listener: socket.socket, token: str
     ) -> None:
         host = settings.engine_host
-        tasks = folder / "tasks"
-        tasks.mkdir(exist_ok=True)
-        self._folders = TaskFolders(tasks, folder / "spare")
-        self._store = Store(folder)
-        # above all ids that an engine before this one can have given
-        self._events = Events(first=time.time_ns() // 1000)
+        store = self._store = Store(folder)
+        # a microsecond clock: larger than the ids of all events of earlier engines
+        events = self._events = Events(first=time.time_ns() // 1000)
+
+        # this machine: what it has, and what runs on it
         resources = Resources(promised_cpus(settings.cpus), promised_mem(settings.mem))
-        self._docker = DockerHost(settings.docker_host)
-        policy = DockerPolicy(settings.docker_allow, self._docker)
         attributes = attributes_of(settings.attributes)
+        docker = DockerHost(settings.docker_host)
+        policy = DockerPolicy(settings.docker_allow, docker)
         self._commands = Commands(folder)
-        fetching_ = self._fetching = _fetching(settings, folder, self._commands)
-        self._containers = ContainerLauncher(self._docker, self._store.name("agent"), host, folder)
-        launcher = self._launcher = _launcher(settings.launcher, folder, self._containers)
+        self._fetching = _fetching(settings, folder, self._commands)
         self._environments = _environments(settings, folder)
-        self._doors = ActivationSockets(folder)
-        deployments = Deployments(self._events, Keeping(self._store.deployments))
+        self._containers = ContainerLauncher(docker, store.name("agent"), host, folder)
+        self._launcher = _launcher(settings.launcher, folder, self._containers)
+        self._folders = _task_folders(folder)
+        self._activation_sockets = ActivationSockets(folder)
+
+        # the desired state, and its reconciliation
+        deployments = Deployments(events, Keeping(store.deployments))
         self._supervisor = Supervisor(
-            store=self._store,
-            launcher=launcher,
-            staging=Staging(launcher, fetching_, self._environments, Images(self._docker)),
+            store=store,
+            launcher=self._launcher,
+            staging=Staging(self._launcher, self._fetching, self._environments, Images(docker)),
             placements=Placements(resources, host, attributes, policy),
-            probes=Probes(host, self._commands, ContainerExec(self._docker)),
-            reports=Reports(self._store, self._events, host, f"{self._store.name('agent')}-S0"),
+            probes=Probes(host, self._commands, ContainerExec(docker)),
+            reports=Reports(store, events, host, f"{store.name('agent')}-S0"),
             deployments=deployments,
             folders=self._folders,
-            doors=self._doors,
+            doors=self._activation_sockets,
         )
-        self._docker.on_change = self._supervisor.try_waiting
-        self._changes = Changes(self._supervisor, self._store, deployments, self._events, policy)
-        house = House(
+        docker.on_change = self._supervisor.try_waiting
+        self._changes = Changes(self._supervisor, store, deployments, events, policy)
+
+        # the API
+        parts = EngineParts(
             supervisor=self._supervisor,
             changes=self._changes,
-            events=self._events,
+            events=events,
             resources=resources,
             attributes=attributes,
             token=token,
-            framework_id=self._store.name("framework"),
+            framework_id=store.name("framework"),
             address=_address(listener),
         )
-        self._server = HTTPServer(application(house), max_body_size=READ_BODY_BYTES)
-        listener.setblocking(False)
+        self._server = HTTPServer(application(parts), max_body_size=MAX_READ_BYTES)
         self._listener = listener
 
     async def start(self) -> None:
@@ -158,19 +161,27 @@ class _Engine:
         await self._supervisor.recover()
         self._containers.remove_orphans()
         self._changes.recover()
+        # last: connections wait in the socket's queue until everything has been recovered
+        self._listener.setblocking(False)
         self._server.add_socket(self._listener)
 
     async def stop(self) -> None:
-        log.info("Engine stops; every app comes back at the next start")
+        log.info("Engine is stopping; the next start brings every app back")
         self._server.stop()
         await self._supervisor.stop()
-        self._doors.close()
+        self._activation_sockets.close()
         self._folders.close()
         await self._environments.close()
         await self._launcher.close()
         self._events.close()
         await self._server.close_all_connections()
         self._store.close()
+
+
+def _task_folders(folder: Path) -> TaskFolders:
+    tasks = folder / "tasks"
+    tasks.mkdir(exist_ok=True)
+    return TaskFolders(tasks, folder / "spare")
 
 
 def _launcher(default: str, folder: Path, containers: Launcher) -> Launcher:
@@ -192,35 +203,35 @@ def _fetching(settings: Settings, folder: Path, commands: Commands) -> Fetching:
 
 
 @contextmanager
-def _bound(settings: Settings, folder: Path) -> Iterator[socket.socket]:
-    """The API's listening socket, where the settings say; else on the port it had last time, if
-    that is free."""
+def _listener(settings: Settings, folder: Path) -> Iterator[socket.socket]:
+    """The API's listening socket: on the port in the settings, or without one on the previous
+    engine's port if it is free, so that clients keep their URL."""
     host, port = settings.engine_host, settings.engine_port
     _check_address(host)
     try:
-        before = [int(_announced(folder)["url"].rpartition(":")[2])]
+        previous = [int(announced(folder)["url"].rpartition(":")[2])]
     except (OSError, ValueError, KeyError):
-        before = []
+        previous = []
     try:
-        listener = bind(host, port, before)
+        listener = bind(host, port, previous)
     except NoRoom as error:
         raise Conflict(
-            f"The engine cannot listen on {host}: {error.message}. Stop the program that has it, or"
-            " set FOB_ENGINE_PORT to another port (0 picks a free one)"
+            f"The engine cannot listen on {host}: {error.message}. Stop the program that uses"
+            " it, or set FOB_ENGINE_PORT to another port (0 picks a free one)"
         ) from error
     with listener:
         yield listener
 
 
 def _check_address(host: str) -> None:
-    """Raise `BadRequest` unless it is one of this machine's."""
+    """Raise `BadRequest` unless `host` is an address of this machine."""
     with socket.socket() as sock:
         try:
             sock.bind((host, 0))
         except OSError as error:
             raise BadRequest(
-                f"Cannot listen on {host}: {error.strerror}. Set FOB_ENGINE_HOST to an address that"
-                " this machine has"
+                f"Cannot listen on {host}: {error.strerror}. Set FOB_ENGINE_HOST to an address of"
+                " this machine"
             ) from error
 
 
@@ -229,31 +240,17 @@ def _address(listener: socket.socket) -> str:
     return f"{host}:{port}"
 
 
-def _warn_of_others(host: str) -> None:
+def _warn_if_reachable(host: str) -> None:
     if not ipaddress.ip_address(host).is_loopback:
         log.warning(
-            "ANYBODY who reaches %s can call the tasks here, and with this engine's token, which"
-            " travels unencrypted, run code: see FOB_ENGINE_HOST",
+            "ANYBODY who reaches %s can call the tasks here, and run code with this engine's token,"
+            " which travels unencrypted: see FOB_ENGINE_HOST",
             host,
         )
 
 
-def _announced(folder: Path) -> dict[str, Any]:
-    announced: dict[str, Any] = json.loads((folder / "engine.json").read_text())
-    return announced
-
-
-def _announce(folder: Path, announcement: dict[str, Any]) -> None:
-    """Write where this engine is for whoever looks through the state folder (see link.py)."""
-    path = folder / "engine.json.new"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(fd, "w") as file:
-        json.dump(announcement | {"pid": os.getpid()}, file)
-    path.rename(folder / "engine.json")
-
-
 def _token(folder: Path) -> str:
-    """The secret of this state folder; the same at every start, so that clients keep theirs."""
+    """Return the state folder's token; the same at every start, so that clients can keep it."""
     path = folder / "token"
     try:
         return path.read_text().strip()

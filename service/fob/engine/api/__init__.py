@@ -1,5 +1,5 @@
-"""Marathon's REST API over the supervisor: each handler reads the request, calls, and answers.
+"""Marathon's REST API: each handler parses the request, calls the engine, and responds.
 
-Everything is served under `/v2` and again under `/service/marathon/v2`, where DC/OS has it, and the
-files of tasks under `/agent/<id>/files`, where DC/OS routes to the Mesos agent.
+Everything is served under `/v2` and, as on DC/OS, under `/service/marathon/v2`. Files of tasks are
+under `/agent/<id>/files`, the path at which DC/OS proxies to a Mesos agent.
 """

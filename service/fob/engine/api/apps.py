@@ -4,25 +4,25 @@ from http import HTTPStatus
 from typing import Any
 
 from fob.engine.api import embeds, selectors
-from fob.engine.api.base import Handler
+from fob.engine.api.base import ApiHandler
 from fob.engine.definitions import app_definitions
 from fob.engine.definitions.app_definitions import Definition, fault
 from fob.engine.errors import ApiError, invalid
 from fob.engine.tasks.app import App
 
 
-class AppsHandler(Handler):
+class AppsHandler(ApiHandler):
     def get(self) -> None:
         label = selectors.label_selector(self.get_query_argument("label", ""))
         id_, cmd = (self.get_query_argument(name, "") for name in ("id", "cmd"))
         apps = self.supervisor.apps.values()
-        wanted = [app for app in apps if selectors.selected(app.definition, id_, cmd, label)]
+        selected = [app for app in apps if selectors.selects(app.definition, id_, cmd, label)]
         embed = embeds.of_apps(self.embedded())
-        self.send({"apps": [self.app_json(app, embed) for app in wanted]})
+        self.send({"apps": [self.app_json(app, embed) for app in selected]})
 
     def post(self) -> None:
         definition = app_definitions.complete(self.body())
-        self.tell_api_event(definition)
+        self.publish_api_event(definition)
         deployment = self.changes.create(definition, self.flag("force"))
         app = self.supervisor.apps[definition["id"]]
         self.set_header("Location", f"/v2/apps{app.id}")
@@ -31,18 +31,18 @@ class AppsHandler(Handler):
         self.send(body, 201)
 
     def put(self) -> None:
-        """Several at once: a list of what `PUT /v2/apps/<id>` takes, with the ids in it."""
-        self._have(self._ids())
+        """Create or update several apps: a list of bodies as of `PUT /v2/apps/<id>`, with ids."""
+        self._deploy(self._bodies())
 
     def patch(self) -> None:
-        """Several of those that there are."""
-        ids = self._ids()
-        for app_id, _ in ids:
+        """Update several existing apps."""
+        bodies = self._bodies()
+        for app_id, _ in bodies:
             self.app(app_id)
-        self._have(ids)
+        self._deploy(bodies)
 
-    def _ids(self) -> list[tuple[str, Any]]:
-        """What was sent, by its ids."""
+    def _bodies(self) -> list[tuple[str, Any]]:
+        """Return the bodies in the request, each with the id of its app."""
         bodies = self.body()
         if not isinstance(bodies, list):
             raise invalid([fault("/", "error.expected.jsarray")])
@@ -51,14 +51,14 @@ class AppsHandler(Handler):
                 raise invalid([fault(f"({index})/id", "error.path.missing")])
         return [(app_definitions.resolve(body["id"], "/"), body) for body in bodies]
 
-    def _have(self, bodies: list[tuple[str, Any]]) -> None:
-        wanted = [self.changed(app_id, body) for app_id, body in bodies]
-        for definition in wanted:
-            self.tell_api_event(definition)
-        self.send_deployment(self.changes.put(wanted, self.flag("force")))
+    def _deploy(self, bodies: list[tuple[str, Any]]) -> None:
+        definitions = [self.changed(app_id, body) for app_id, body in bodies]
+        for definition in definitions:
+            self.publish_api_event(definition)
+        self.send_deployment(self.changes.put(definitions, self.flag("force")))
 
 
-class GroupApps(Handler):
+class AppsBelowHandler(ApiHandler):
     """`/v2/apps/<group>/*`: every app below a group, with tasks."""
 
     def get(self, group: str) -> None:
@@ -70,7 +70,7 @@ class GroupApps(Handler):
         self.send({"*": [self.app_json(app, embed) for app in apps]})
 
 
-class OneApp(Handler):
+class AppHandler(ApiHandler):
     def get(self, app_id: str) -> None:
         embed = embeds.of_apps(self.embedded()) | embeds.ONE_APP
         self.send({"app": self.app_json(self.app(app_id), embed)})
@@ -78,35 +78,35 @@ class OneApp(Handler):
     def put(self, app_id: str) -> None:
         app_id = app_definitions.absolute(app_id)
         new = app_id not in self.supervisor.apps
-        self._have(self.changed(app_id, self.body()), 201 if new else 200)
+        self._deploy(self.changed(app_id, self.body()), 201 if new else 200)
 
     def patch(self, app_id: str) -> None:
-        self._have(self.changed(self.app(app_id).id, self.body()), 200)
+        self._deploy(self.changed(self.app(app_id).id, self.body()), 200)
 
     def delete(self, app_id: str) -> None:
         app = self.app(app_id)
-        # as in Marathon, nothing has to be finished first
+        # as in Marathon, without waiting for the app's deployments
         self.send_deployment(self.changes.remove(app, self.flag("force", default=True)))
 
-    def _have(self, definition: Definition, status: int) -> None:
-        self.tell_api_event(definition)
+    def _deploy(self, definition: Definition, status: int) -> None:
+        self.publish_api_event(definition)
         if status == HTTPStatus.CREATED:
             self.set_header("Location", f"/v2/apps{definition['id']}")
         self.send_deployment(self.changes.put([definition], self.flag("force")), status)
 
 
-class Restart(Handler):
+class RestartHandler(ApiHandler):
     def post(self, app_id: str) -> None:
         app = self.app(app_id)
         self.send_deployment(self.changes.restart(app, self.flag("force")))
 
 
-class Versions(Handler):
+class AppVersionsHandler(ApiHandler):
     def get(self, app_id: str) -> None:
         self.send({"versions": self.changes.versions(self.app(app_id))})
 
 
-class Version(Handler):
+class AppVersionHandler(ApiHandler):
     def get(self, app_id: str, version: str) -> None:
         app: App = self.app(app_id)
         self.send(self.version_of(app, version))

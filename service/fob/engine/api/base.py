@@ -1,4 +1,4 @@
-"""What every handler of the engine's API shares: authentication, JSON, Marathon's errors."""
+"""The base of all API handlers: authentication, JSON, and Marathon's error bodies."""
 
 import base64
 import hmac
@@ -24,7 +24,7 @@ from fob.engine.tasks import marathon_json, statistics
 from fob.engine.tasks.app import App
 from fob.engine.tasks.task import Task
 
-# DC/OS's own scheme, for `token=`, comes first: its old command line takes the first that it knows
+# DC/OS's own scheme, for `token=`, comes first: its old command line uses the first it supports
 CHALLENGE = 'acsjwt,Basic realm="fob engine"'
 MAX_BODY_BYTES = 4 * 2**20
 _NO_CACHE = {
@@ -35,8 +35,8 @@ _NO_CACHE = {
 
 
 @dataclass(frozen=True)
-class House:
-    """What the handlers need."""
+class EngineParts:
+    """The parts of the engine that the handlers use."""
 
     supervisor: Supervisor
     changes: Changes
@@ -52,19 +52,17 @@ class House:
         return self.supervisor.agent_id
 
 
-class Handler(RequestHandler):
-    """Authentication, JSON in and out, Marathon's error bodies."""
+class ApiHandler(RequestHandler):
+    engine: EngineParts
 
-    house: House
-
-    def initialize(self, house: House) -> None:
-        self.house = house
-        self.supervisor = house.supervisor
-        self.changes = house.changes
+    def initialize(self, engine: EngineParts) -> None:
+        self.engine = engine
+        self.supervisor = engine.supervisor
+        self.changes = engine.changes
 
     def prepare(self) -> None:
-        if not _carries(self.request, self.house.token):
-            raise ApiError(401, "This engine wants its token: Authorization: token=<token>")
+        if not _has_token(self.request, self.engine.token):
+            raise ApiError(401, "This engine requires its token: Authorization: token=<token>")
 
     def set_default_headers(self) -> None:
         for name, value in _NO_CACHE.items():
@@ -78,7 +76,7 @@ class Handler(RequestHandler):
         self.set_header("Allow", self._allowed())
 
     def _allowed(self) -> str:
-        """The methods that there are at this path."""
+        """The methods that this handler implements, comma-separated."""
         return ", ".join(
             method
             for method in self.SUPPORTED_METHODS
@@ -96,15 +94,15 @@ class Handler(RequestHandler):
         self.send({"version": deployment.version, "deploymentId": deployment.id}, status)
 
     def body(self, empty: Any = None) -> Any:
-        """The request's JSON; `empty` when there is none and that is allowed."""
+        """Return the request's JSON; `empty`, if given, when the request has no body."""
         if not self.request.body and empty is not None:
             return empty
         if len(self.request.body) > MAX_BODY_BYTES:
-            size = f"{len(self.request.body)} bytes, and {MAX_BODY_BYTES} are taken"
+            size = f"{len(self.request.body)} bytes, and {MAX_BODY_BYTES} is the maximum"
             raise ApiError(413, f"The body of this request has {size}")
         if not self.request.body:
-            told = "No content to map due to end-of-input"
-            raise ApiError(400, "Please specify data in JSON format", details=told)
+            details = "No content to map due to end-of-input"
+            raise ApiError(400, "Please specify data in JSON format", details=details)
         try:
             return strict.loads(self.request.body)
         except (ValueError, RecursionError) as error:
@@ -114,55 +112,56 @@ class Handler(RequestHandler):
         return self.get_query_argument(name, str(default)).lower() == "true"
 
     def embedded(self) -> list[str]:
-        """What `?embed=` names; also several in one, with commas."""
+        """Return the names in `?embed=`, which may be repeated or comma-separated."""
         return [e.strip() for given in self.get_query_arguments("embed") for e in given.split(",")]
 
     def app(self, app_id: str) -> App:
+        """Return an app; raises `ApiError` 404 if it does not exist."""
         app_id = app_definitions.absolute(app_id)
         if app_id not in self.supervisor.apps:
             raise errors.app_not_found(app_id)
         return self.supervisor.apps[app_id]
 
     def changed(self, app_id: str, body: Any) -> Definition:
-        """What an app is to be after a PUT or PATCH: a new one, or another version of one.
+        """Return the definition of a new or existing app after a PUT or PATCH of `body`.
 
-        The keys of `body` take the place of those that are there, `?partialUpdate=false` of all of
-        them; `{"version": ...}` is an earlier version.
+        The fields of `body` replace those of the app, with `?partialUpdate=false` all of them;
+        `{"version": ...}` brings back an earlier version.
         """
         app = self.supervisor.apps.get(app_id)
         if app is None or not self.flag("partialUpdate", default=True):
             return app_definitions.complete(body, app_id)
         if isinstance(body, dict) and body.get("version") is not None:
-            return self._earlier(app, body)
+            return self._earlier_version(app, body)
         return app_definitions.merge(app.definition, body, app_id)
 
-    def _earlier(self, app: App, body: dict[str, Any]) -> Definition:
+    def _earlier_version(self, app: App, body: dict[str, Any]) -> Definition:
         if any(body[key] is not None for key in body.keys() - {"id", "version"}):
-            told = "The 'version' field may only be combined with the 'id' field."
-            raise errors.invalid([fault("/", told)])
+            message = "The 'version' field may only be combined with the 'id' field."
+            raise errors.invalid([fault("/", message)])
         return self.version_of(app, str(body["version"]))
 
     def version_of(self, app: App, version: str) -> Definition:
-        """What the app was at a version; `Refusal` 404 when that is not known."""
+        """Return the app's definition at `version`; raises `ApiError` 404 if it is not stored."""
         definition = self.changes.definition(app, version)
         if definition is None:
             raise ApiError(404, f"App '{app.id}' does not exist in version {version}")
         return definition
 
-    def tell_api_event(self, definition: Definition) -> None:
-        """The event of an app that was sent; without what may be long or secret."""
-        told = {key: value for key, value in definition.items() if key != "env"}
-        self.house.events.publish(
+    def publish_api_event(self, definition: Definition) -> None:
+        """Publish that a client has sent this app, without `env`: it may be long or secret."""
+        published = {key: value for key, value in definition.items() if key != "env"}
+        self.engine.events.publish(
             "api_post_event",
             clientIp=self.request.remote_ip,
             uri=self.request.path,
-            appDefinition=told,
+            appDefinition=published,
         )
 
     def app_json(self, app: App, embed: Collection[str] = embeds.ONE_APP) -> marathon_json.Json:
         deployment = self.supervisor.deployments.of(app.id)
         ids = [deployment.id] if deployment else []
-        body = self.brief(marathon_json.app(app, ids))
+        body = self.omit_long(marathon_json.app(app, ids))
         if embeds.TASKS in embed:
             body["tasks"] = [self.task_json(task) for task in app.tasks.values()]
         if app.failures and embeds.LAST_TASK_FAILURE in embed:
@@ -173,14 +172,14 @@ class Handler(RequestHandler):
             body["taskStats"] = statistics.by_version(app)
         return body
 
-    def brief(self, definition: Definition) -> Definition:
-        """With `?omit=long`, which only this engine knows, without the long values of its env."""
+    def omit_long(self, definition: Definition) -> Definition:
+        """Apply `?omit=long`, this engine's extension: leave out the long values of `env`."""
         if self.get_query_argument("omit", "") != "long":
             return definition
         return definition | {"env": chunks.without_long(definition["env"])}
 
     def task_json(self, task: Task) -> marathon_json.Json:
-        return marathon_json.task(task, self.supervisor.host, self.house.agent_id)
+        return marathon_json.task(task, self.supervisor.host, self.engine.agent_id)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -199,13 +198,14 @@ class Handler(RequestHandler):
             super().log_exception(typ, value, tb)
 
 
-class UnknownRoute(Handler):
+class UnknownUriHandler(ApiHandler):
     def prepare(self) -> None:
         raise ApiError(404, f"URI not found: {self.request.path}")
 
 
-def _carries(request: HTTPServerRequest, token: str) -> bool:
-    """True when `request` has the engine's token, in any of the ways that clients send one."""
+def _has_token(request: HTTPServerRequest, token: str) -> bool:
+    """Whether `request` has the token in its Authorization: as `token=<token>` (DC/OS), Bearer, or
+    the password of Basic."""
     header = request.headers.get("Authorization", "")
     scheme, _, credentials = header.partition(" ")
     if header.startswith("token="):

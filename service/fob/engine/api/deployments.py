@@ -1,16 +1,16 @@
-"""Deployments that are under way."""
+"""Deployments in progress."""
 
-from fob.engine.api.base import Handler
+from fob.engine.api.base import ApiHandler
 
 
-class AllDeployments(Handler):
+class DeploymentsHandler(ApiHandler):
     def get(self) -> None:
         self.send([deployment.json() for deployment in self.supervisor.deployments.all()])
 
 
-class OneDeployment(Handler):
+class DeploymentHandler(ApiHandler):
     def delete(self, deployment_id: str) -> None:
-        """Undo it by another one; with `?force=true` only end it, as far as it has come."""
+        """Roll it back by another deployment; with `?force=true` just stop it where it is."""
         deployment = self.supervisor.deployments.get(deployment_id)
         if self.flag("force"):
             self.supervisor.deployments.cancel(deployment)

@@ -1,11 +1,11 @@
-"""Groups: the tree of apps, read and changed."""
+"""Groups: reading and changing the tree of apps."""
 
 import json
 from collections.abc import Collection
 from typing import Any
 
 from fob.engine.api import embeds
-from fob.engine.api.base import Handler
+from fob.engine.api.base import ApiHandler
 from fob.engine.definitions import app_definitions, group_tree
 from fob.engine.definitions.app_definitions import fault
 from fob.engine.definitions.group_tree import FIELDS, Tree
@@ -13,8 +13,8 @@ from fob.engine.errors import ApiError, invalid
 from fob.engine.tasks import marathon_json
 
 
-class GroupsHandler(Handler):
-    """`/v2/groups/<id>`, and the root without an id."""
+class GroupsHandler(ApiHandler):
+    """`/v2/groups/<id>`; without an id, the root group."""
 
     def get(self, group: str | None) -> None:
         group_id = app_definitions.absolute(group or "")
@@ -27,35 +27,35 @@ class GroupsHandler(Handler):
         self.send(_only(of_groups, marathon_json.group(group_id, tree, app_json)))
 
     def post(self, group: str | None) -> None:
-        group_id, body = self._sent(group)
+        group_id, body = self._parse(group)
         if group_id in self.changes.groups:
             text = f"Group {group_id} is already created. Use PUT to change this group."
             raise ApiError(409, text)
         if group_id in self.supervisor.apps:
             raise ApiError(409, f"An app with the path {group_id} already exists.")
         self.set_header("Location", f"/v2/groups{group_id}")
-        self._regroup(group_id, self._wanted(group_id, body), 201)
+        self._regroup(group_id, self._updated(group_id, body), 201)
 
     def put(self, group: str | None) -> None:
-        group_id, body = self._sent(group)
-        wanted = self._wanted(group_id, body)
+        group_id, body = self._parse(group)
+        tree = self._updated(group_id, body)
         if self.flag("dryRun"):
-            steps = self.changes.plan(group_id, wanted)
-            told = [{"actions": [action.json() for action in step]} for step in steps]
-            self.send({"steps": told})
+            steps = self.changes.plan(group_id, tree)
+            plan = [{"actions": [action.json() for action in step]} for step in steps]
+            self.send({"steps": plan})
         else:
-            self._regroup(group_id, wanted, 200)
+            self._regroup(group_id, tree, 200)
 
     patch = put
 
     def delete(self, group: str | None) -> None:
         group_id = app_definitions.absolute(group or "")
-        self.changes.tree(group_id)
+        self.changes.tree(group_id)  # 404 if it does not exist
         deployment = self.changes.regroup(group_id, Tree(), self.flag("force"))
         self.send_deployment(deployment)
 
-    def _sent(self, group: str | None) -> tuple[str, dict[str, Any]]:
-        """The group that is meant, and the update of it."""
+    def _parse(self, group: str | None) -> tuple[str, dict[str, Any]]:
+        """Return the id of the group and the body of the request."""
         body = self.body()
         if not isinstance(body, dict):
             raise invalid([fault("/", "error.expected.jsobject")])
@@ -67,7 +67,8 @@ class GroupsHandler(Handler):
             raise invalid([fault("/id", error)])
         return group_id, body
 
-    def _wanted(self, group_id: str, body: dict[str, Any]) -> Tree:
+    def _updated(self, group_id: str, body: dict[str, Any]) -> Tree:
+        """Return the group's tree after the update `body`."""
         given = [name for name in FIELDS if body.get(name) is not None]
         alone = [name for name in given if name in ("scaleBy", "version")]
         if alone and len(given) > 1:
@@ -75,22 +76,22 @@ class GroupsHandler(Handler):
                 [fault(f"/{alone[0]}", "not allowed in conjunction with other properties.")]
             )
         if "version" in alone:
-            told = f"Group {group_id} not available in version {body['version']}"
-            content = _content(self, group_id, body["version"], ApiError(422, told))
+            message = f"Group {group_id} not available in version {body['version']}"
+            content = _content(self, group_id, body["version"], ApiError(422, message))
             return group_tree.update(content, group_id, Tree())
         now = self.changes.tree(group_id) if group_id in self.changes.groups else Tree()
         if "scaleBy" in alone:
-            self.changes.tree(group_id)
+            self.changes.tree(group_id)  # 404 if it does not exist
             return group_tree.scale(now, body["scaleBy"])
         return group_tree.update(body, group_id, now)
 
-    def _regroup(self, group_id: str, wanted: Tree, status: int) -> None:
-        deployment = self.changes.regroup(group_id, wanted, self.flag("force"))
+    def _regroup(self, group_id: str, tree: Tree, status: int) -> None:
+        deployment = self.changes.regroup(group_id, tree, self.flag("force"))
         self.send_deployment(deployment, status)
 
 
-class AppsOfGroup(Handler):
-    """`/v2/groups/<id>/apps`: all apps below it, in one list."""
+class GroupAppsHandler(ApiHandler):
+    """`/v2/groups/<id>/apps`: a list of all apps in the group, at any depth."""
 
     def get(self, group: str | None) -> None:
         tree = self.changes.tree(app_definitions.absolute(group or ""))
@@ -98,22 +99,22 @@ class AppsOfGroup(Handler):
         self.send([self.app_json(self.supervisor.apps[app_id], embed) for app_id in tree.apps])
 
 
-class GroupVersions(Handler):
+class GroupVersionsHandler(ApiHandler):
     def get(self, group: str | None) -> None:
         group_id = app_definitions.absolute(group or "")
-        self.changes.tree(group_id)
+        self.changes.tree(group_id)  # 404 if it does not exist
         self.send(list(self.changes.group_versions(group_id)))
 
 
-class GroupVersion(Handler):
+class GroupVersionHandler(ApiHandler):
     def get(self, group: str | None, version: str) -> None:
         group_id = app_definitions.absolute(group or "")
         missing = ApiError(404, f"Group '{group_id}' does not exist")
         self.send(_content(self, group_id, version, missing))
 
 
-def _content(handler: Handler, group_id: str, version: Any, missing: ApiError) -> dict[str, Any]:
-    """What was in the group; raises `missing` when that is not known."""
+def _content(handler: ApiHandler, group_id: str, version: Any, missing: ApiError) -> dict[str, Any]:
+    """Return the content of the group at `version`; raises `missing` if it is not stored."""
     content = handler.changes.group_versions(group_id).get(str(version))
     if content is None:
         raise missing
@@ -122,7 +123,7 @@ def _content(handler: Handler, group_id: str, version: Any, missing: ApiError) -
 
 
 def _only(embed: Collection[str], group: marathon_json.Json) -> marathon_json.Json:
-    """The group, and those in it, with what was asked for."""
+    """Return the group and the groups in it with the embedded fields only."""
     left_out = {key for name, key in embeds.OF_GROUPS.items() if name not in embed}
     kept = {key: value for key, value in group.items() if key not in left_out}
     if "groups" in kept:

@@ -1,4 +1,4 @@
-"""The table of routes."""
+"""The routes of the engine's API."""
 
 import logging
 
@@ -12,51 +12,52 @@ from fob.engine.api import (
     system,
     tasks,
 )
-from fob.engine.api.base import Handler, House, UnknownRoute
+from fob.engine.api.base import ApiHandler, EngineParts, UnknownUriHandler
 
 log = logging.getLogger(__name__)
 
-
 PREFIXES = ("", r"/+service/+marathon")
 _ID = r"/*(.+?)"
-ROUTES: list[tuple[str, type[Handler]]] = [
-    (r"/+v2/+info/*", system.Info),
-    (r"/+v2/+leader/*", system.Leader),
-    (r"/+v2/+plugins/*", system.Plugins),
+ROUTES: list[tuple[str, type[ApiHandler]]] = [
+    (r"/+v2/+info/*", system.InfoHandler),
+    (r"/+v2/+leader/*", system.LeaderHandler),
+    (r"/+v2/+plugins/*", system.PluginsHandler),
     (r"/+v2/+tasks/*", tasks.TasksHandler),
-    (r"/+v2/+tasks/+delete/*", tasks.TasksDelete),
-    (r"/+v2/+queue/*", system.Queue),
-    (rf"/+v2/+queue{_ID}/+delay/*", system.QueueDelay),
-    (r"/+v2/+deployments/*", deployments.AllDeployments),
-    (r"/+v2/+deployments/+([^/]+)/*", deployments.OneDeployment),
-    (r"/+v2/+events/*", stream.EventStream),
-    (r"/+v2/+groups(?:/+(.*?))?/+versions/*", groups.GroupVersions),
-    (r"/+v2/+groups(?:/+(.*?))?/+versions/+([^/]+)/*", groups.GroupVersion),
-    (r"/+v2/+groups(?:/+(.*?))?/+apps/*", groups.AppsOfGroup),
+    (r"/+v2/+tasks/+delete/*", tasks.TasksDeleteHandler),
+    (r"/+v2/+queue/*", system.QueueHandler),
+    (rf"/+v2/+queue{_ID}/+delay/*", system.QueueDelayHandler),
+    (r"/+v2/+deployments/*", deployments.DeploymentsHandler),
+    (r"/+v2/+deployments/+([^/]+)/*", deployments.DeploymentHandler),
+    (r"/+v2/+events/*", stream.EventStreamHandler),
+    (r"/+v2/+groups(?:/+(.*?))?/+versions/*", groups.GroupVersionsHandler),
+    (r"/+v2/+groups(?:/+(.*?))?/+versions/+([^/]+)/*", groups.GroupVersionHandler),
+    (r"/+v2/+groups(?:/+(.*?))?/+apps/*", groups.GroupAppsHandler),
     (r"/+v2/+groups(?:/+(.*?))?/*", groups.GroupsHandler),
     (r"/+v2/+apps/*", apps.AppsHandler),
-    (r"/+v2/+apps(?:/*(.*?))/+\*", apps.GroupApps),
-    (r"/+v2/+apps(?:/*(.*?))/+\*/+tasks/*", tasks.GroupTasks),
-    (rf"/+v2/+apps{_ID}/+restart/*", apps.Restart),
-    (rf"/+v2/+apps{_ID}/+versions/*", apps.Versions),
-    (rf"/+v2/+apps{_ID}/+versions/+([^/]+)/*", apps.Version),
-    (rf"/+v2/+apps{_ID}/+tasks/*", tasks.AppTasks),
-    (rf"/+v2/+apps{_ID}/+tasks/+([^/]+)/*", tasks.AppTask),
-    (rf"/+v2/+apps{_ID}/*", apps.OneApp),
+    (r"/+v2/+apps(?:/*(.*?))/+\*", apps.AppsBelowHandler),
+    (r"/+v2/+apps(?:/*(.*?))/+\*/+tasks/*", tasks.TasksBelowHandler),
+    (rf"/+v2/+apps{_ID}/+restart/*", apps.RestartHandler),
+    (rf"/+v2/+apps{_ID}/+versions/*", apps.AppVersionsHandler),
+    (rf"/+v2/+apps{_ID}/+versions/+([^/]+)/*", apps.AppVersionHandler),
+    (rf"/+v2/+apps{_ID}/+tasks/*", tasks.AppTasksHandler),
+    (rf"/+v2/+apps{_ID}/+tasks/+([^/]+)/*", tasks.AppTaskHandler),
+    (rf"/+v2/+apps{_ID}/*", apps.AppHandler),
 ]
-AGENT_ROUTES: list[tuple[str, type[Handler]]] = [(r"/agent/([^/]+)/files/read", tasks.ReadFile)]
+AGENT_ROUTES: list[tuple[str, type[ApiHandler]]] = [
+    (r"/agent/([^/]+)/files/read", tasks.ReadFileHandler)
+]
 
 
-def application(house: House) -> Application:
-    """All routes. A request that matches none is answered 404 in Marathon's shape."""
+def application(engine: EngineParts) -> Application:
+    """Return the application; it responds to unknown paths with 404 in Marathon's shape."""
     routes = [(prefix + path, handler) for prefix in PREFIXES for path, handler in ROUTES]
     return Application(
-        [(path, handler, {"house": house}) for path, handler in [*routes, *AGENT_ROUTES]]
-        + [(path, system.Ping) for path in (r"/ping", r"/service/marathon/ping")],
-        default_handler_class=UnknownRoute,
-        default_handler_args={"house": house},
+        [(path, handler, {"engine": engine}) for path, handler in [*routes, *AGENT_ROUTES]]
+        + [(path, system.PingHandler) for path in (r"/ping", r"/service/marathon/ping")],
+        default_handler_class=UnknownUriHandler,
+        default_handler_args={"engine": engine},
         log_function=_log_request,
-        leader=f"http://{house.address}",
+        leader=f"http://{engine.address}",
     )
 
 

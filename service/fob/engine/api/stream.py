@@ -1,18 +1,18 @@
-"""The event stream."""
+"""The event stream: server-sent events."""
 
 import asyncio
 
 from tornado.web import HTTPError
 
-from fob.engine.api.base import Handler
+from fob.engine.api.base import ApiHandler
 from fob.engine.errors import ApiError
 
-HEARTBEAT_SECONDS = 15.0  # on an event stream, so that a reader knows a silent one from a dead one
+HEARTBEAT_SECONDS = 15.0  # lets a client tell a quiet stream from a dead connection
 
 
-class EventStream(Handler):
-    """Server-sent events; `?event_type=` filters, `?plan-format=light` leaves the groups out of
-    plans, `Last-Event-ID` asks for what was missed."""
+class EventStreamHandler(ApiHandler):
+    """`?event_type=` filters, `?plan-format=light` leaves the groups out of plans, and
+    `Last-Event-ID` resumes after that event."""
 
     async def get(self) -> None:
         if "text/event-stream" not in self.request.headers.get("Accept", ""):
@@ -22,16 +22,16 @@ class EventStream(Handler):
         self.set_header("Cache-Control", "no-cache")
         types = self.get_query_arguments("event_type")
         self._light = self.get_query_argument("plan-format", "") == "light"
-        self._stream = self.house.events.attach(types, int(last) if last.isdigit() else None)
-        # an event may be small, and the one before it not acknowledged yet
+        self._stream = self.engine.events.attach(types, int(last) if last.isdigit() else None)
+        # otherwise Nagle's algorithm holds a small event back until the one before is acknowledged
         self.request.connection.stream.set_nodelay(True)  # type: ignore[union-attr]
-        self._tell("event_stream_attached")
+        self._publish("event_stream_attached")
         await self.flush()
         try:
             await self._write_all()
         finally:
-            self.house.events.detach(self._stream)
-            self._tell("event_stream_detached")
+            self.engine.events.detach(self._stream)
+            self._publish("event_stream_detached")
 
     def head(self, *path: str) -> None:
         raise HTTPError(405)
@@ -52,8 +52,8 @@ class EventStream(Handler):
                 self.write(event.light if self._light else event.frame)
             await self.flush()
 
-    def _tell(self, type_: str) -> None:
-        self.house.events.publish(type_, remoteAddress=self.request.remote_ip)
+    def _publish(self, type_: str) -> None:
+        self.engine.events.publish(type_, remoteAddress=self.request.remote_ip)
 
     def on_connection_close(self) -> None:
         self._stream.end()

@@ -1,4 +1,4 @@
-"""JSON as Marathon reads it, which is stricter than Python."""
+"""JSON as strict as Marathon's, which Python's parser is not."""
 
 import json
 import math
@@ -6,13 +6,14 @@ from typing import Any
 
 
 def loads(body: bytes) -> Any:
-    """What `body` says, UTF-8 that it is.
+    """Parse `body`, which is UTF-8.
 
-    Raises `ValueError` for what is no JSON, for numbers that no float can hold, and for halves of
-    characters, which no file, variable or answer could have; `RecursionError` when it is too deep.
+    Raises `ValueError` for malformed JSON, for NaN and numbers that no float can hold, and for lone
+    surrogates, which no file, variable or response could contain; `RecursionError` if it is nested
+    too deeply.
     """
     value = _DECODER.decode(body.decode())
-    if b"\\u" in body:  # only so can a half of a character come
+    if b"\\u" in body:  # an escape is the only way to write a lone surrogate
         json.dumps(value, ensure_ascii=False).encode()
     return value
 

@@ -1,8 +1,8 @@
-"""The engine itself: who it is, what waits, what is under way."""
+"""The engine itself: ping, info, leader, and the queue of tasks that wait to be launched."""
 
 from tornado.web import RequestHandler
 
-from fob.engine.api.base import Handler
+from fob.engine.api.base import ApiHandler
 from fob.engine.definitions import app_definitions
 from fob.engine.errors import ApiError
 from fob.engine.tasks import marathon_json
@@ -10,7 +10,7 @@ from fob.engine.tasks import marathon_json
 MARATHON_VERSION = "1.5.8"  # whose behaviour this API follows
 
 
-class Ping(RequestHandler):
+class PingHandler(RequestHandler):
     def get(self) -> None:
         if "json" in self.request.headers.get("Accept", ""):
             self.set_header("Content-Type", "application/json")
@@ -22,7 +22,7 @@ class Ping(RequestHandler):
     head = get
 
 
-class Info(Handler):
+class InfoHandler(ApiHandler):
     def get(self) -> None:
         self.send(
             {
@@ -30,38 +30,38 @@ class Info(Handler):
                 "version": MARATHON_VERSION,
                 "buildref": "fob",
                 "elected": True,
-                "leader": self.house.address,
-                "frameworkId": self.house.framework_id,
+                "leader": self.engine.address,
+                "frameworkId": self.engine.framework_id,
                 "marathon_config": {"ha": False, "hostname": self.supervisor.host},
                 "zookeeper_config": {},
                 "event_subscriber": None,
-                "http_config": {"http_port": int(self.house.address.rpartition(":")[2])},
+                "http_config": {"http_port": int(self.engine.address.rpartition(":")[2])},
             }
         )
 
 
-class Leader(Handler):
+class LeaderHandler(ApiHandler):
     def get(self) -> None:
-        self.send({"leader": self.house.address})
+        self.send({"leader": self.engine.address})
 
 
-class Plugins(Handler):
+class PluginsHandler(ApiHandler):
     def get(self) -> None:
         self.send({"plugins": []})
 
 
-class Queue(Handler):
+class QueueHandler(ApiHandler):
     def get(self) -> None:
-        house = self.house
-        attributes = [{"name": k, "text": v} for k, v in house.attributes.items()]
-        offer = marathon_json.offer(*house.resources.free(), self.supervisor.host, house.agent_id)
+        engine = self.engine
+        attributes = [{"name": k, "text": v} for k, v in engine.attributes.items()]
+        offer = marathon_json.offer(*engine.resources.free(), self.supervisor.host, engine.agent_id)
         offer["attributes"] = attributes
         apps = self.supervisor.apps.values()
         items = [marathon_json.queue_item(app, offer) for app in apps if app.waiting]
-        self.send({"queue": [item | {"app": self.brief(item["app"])} for item in items]})
+        self.send({"queue": [item | {"app": self.omit_long(item["app"])} for item in items]})
 
 
-class QueueDelay(Handler):
+class QueueDelayHandler(ApiHandler):
     def delete(self, app_id: str) -> None:
         app_id = app_definitions.absolute(app_id)
         app = self.supervisor.apps.get(app_id)

@@ -1,10 +1,10 @@
-"""Tasks: listing and killing them, and reading what they left in their folders."""
+"""Tasks: listing and killing them, and reading their files."""
 
 import json
 import re
 from collections.abc import Callable, Iterable
 
-from fob.engine.api.base import Handler
+from fob.engine.api.base import ApiHandler
 from fob.engine.definitions import app_definitions
 from fob.engine.definitions.field_types import (
     Faults,
@@ -24,11 +24,12 @@ _IDS = list_of(text())
 _TASK_ID = re.compile(r".+[._][^._]+")
 
 
-class Killing(Handler):
-    """Stops tasks; `?scale=true` for good, `?wipe=true` with the volumes that they do not have."""
+class TaskKillHandler(ApiHandler):
+    """Kills tasks; with `?scale=true` they are not replaced. `?wipe=true` has no effect, because
+    there are no persistent volumes."""
 
     def kill(self, tasks: list[Task], killed: Callable[[], Json]) -> None:
-        """Answer with the deployment that there is with `scale`, else with `killed`."""
+        """Kill `tasks`; respond with the deployment if the app is scaled, else with `killed()`."""
         scale = self.flag("scale")
         if scale and self.flag("wipe"):
             raise ApiError(400, "You cannot use scale and wipe at the same time.")
@@ -38,18 +39,18 @@ class Killing(Handler):
             self.send(killed())
 
 
-class TaskListing(Handler):
-    def send_tasks(self, apps: Iterable[App], wanted: Callable[[Task], bool] = bool) -> None:
-        """The tasks of these apps; as lines for scripts where text is asked for."""
+class TaskListHandler(ApiHandler):
+    def send_tasks(self, apps: Iterable[App], selected: Callable[[Task], bool] = bool) -> None:
+        """Send the tasks of these apps; with `Accept: text/plain` as lines of endpoints."""
         if self.request.headers.get("Accept", "").startswith("text/plain"):
             self.set_header("Content-Type", "text/plain")
             self.finish("".join(marathon_json.endpoints(app, self.supervisor.host) for app in apps))
             return
-        tasks = [task for app in apps for task in app.tasks.values() if wanted(task)]
+        tasks = [task for app in apps for task in app.tasks.values() if selected(task)]
         self.send({"tasks": [self.task_json(task) for task in tasks]})
 
 
-class AppTasks(Killing, TaskListing):
+class AppTasksHandler(TaskKillHandler, TaskListHandler):
     def get(self, app_id: str) -> None:
         self.send_tasks([self.app(app_id)])
 
@@ -60,7 +61,7 @@ class AppTasks(Killing, TaskListing):
         self.kill(tasks, lambda: {"tasks": [self.task_json(task) for task in tasks]})
 
 
-class AppTask(Killing):
+class AppTaskHandler(TaskKillHandler):
     def delete(self, app_id: str, task_id: str) -> None:
         task = self.app(app_id).tasks.get(task_id)
         if task is None:
@@ -68,23 +69,23 @@ class AppTask(Killing):
         self.kill([task], lambda: {"task": self.task_json(task)})
 
 
-class GroupTasks(TaskListing):
-    """`/v2/apps/<group>/*/tasks`: the tasks of every app below a group."""
+class TasksBelowHandler(TaskListHandler):
+    """`/v2/apps/<group>/*/tasks`: the tasks of every app in a group, at any depth."""
 
     def get(self, group: str) -> None:
         tree = self.changes.tree(app_definitions.absolute(group))
         self.send_tasks([self.supervisor.apps[app_id] for app_id in tree.apps])
 
 
-class TasksHandler(TaskListing):
+class TasksHandler(TaskListHandler):
     def get(self) -> None:
-        asked = self.get_query_arguments("status") + self.get_query_arguments("status[]")
-        wanted = {word.lower() for word in asked} & {"running", "staging"}
+        given = self.get_query_arguments("status") + self.get_query_arguments("status[]")
+        statuses = {word.lower() for word in given} & {"running", "staging"}
         apps = self.supervisor.apps.values()
-        self.send_tasks(apps, lambda task: not wanted or _status(task) in wanted)
+        self.send_tasks(apps, lambda task: not statuses or _status(task) in statuses)
 
 
-class TasksDelete(Killing):
+class TasksDeleteHandler(TaskKillHandler):
     def post(self) -> None:
         body = self.body()
         ids = body.get("ids") if isinstance(body, dict) else None
@@ -94,24 +95,25 @@ class TasksDelete(Killing):
         _IDS(ids, (None, "ids"), faults)
         if faults:
             raise invalid(faults)
-        if wrong := [id_ for id_ in ids if not _TASK_ID.fullmatch(id_)]:
-            raise ApiError(400, f"Invalid task id '{wrong[0]}'.")
+        if malformed := [id_ for id_ in ids if not _TASK_ID.fullmatch(id_)]:
+            raise ApiError(400, f"Invalid task id '{malformed[0]}'.")
         tasks = [task for id_ in dict.fromkeys(ids) if (task := self.supervisor.task(id_))]
         self.kill(tasks, lambda: {"tasks": [self.task_json(task) for task in tasks]})
 
 
-class ReadFile(Handler):
+class ReadFileHandler(ApiHandler):
     """The Mesos agent's `/files/read`, for the files of tasks."""
 
     def get(self, agent_id: str) -> None:
+        # /frameworks/<framework>/executors/<task>/runs/latest/<file>
         parts = self.get_query_argument("path", "").strip("/").split("/")
-        if agent_id != self.house.agent_id or len(parts) != 7 or parts[6] not in READABLE:
+        if agent_id != self.engine.agent_id or len(parts) != 7 or parts[6] not in READABLE:
             raise ApiError(404, "No such file")
         path = self.supervisor.folders.of_task(parts[3]) / parts[6]
-        if parts[1] != self.house.framework_id or ".." in parts[3] or not path.is_file():
+        if parts[1] != self.engine.framework_id or ".." in parts[3] or not path.is_file():
             raise ApiError(404, "No such file")
-        offset = self._whole("offset", 0)
-        length = self._whole("length", FILE_CHUNK_BYTES)
+        offset = self._integer("offset", 0)
+        length = self._integer("length", FILE_CHUNK_BYTES)
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if offset < 0:
@@ -122,20 +124,20 @@ class ReadFile(Handler):
         self._send_bytes(data, offset)
 
     def _send_bytes(self, data: bytes, offset: int) -> None:
-        """As Mesos does: bytes as they are, also where they are no UTF-8, such as a part of a
-        character whose rest is in the next piece."""
+        """Send the bytes unchanged, as Mesos does, even if they are not UTF-8: a chunk of a file
+        may end in the middle of a character."""
         body = {"data": data.decode("utf-8", "surrogateescape"), "offset": offset}
         text = json.dumps(body, ensure_ascii=False)
         self.set_header("Content-Type", "application/json")
         self.finish(text.encode("utf-8", "surrogateescape"))
 
-    def _whole(self, name: str, default: int) -> int:
+    def _integer(self, name: str, default: int) -> int:
         text = self.get_query_argument(name, str(default))
         if not text.removeprefix("-").isdecimal():
-            raise ApiError(400, f"{name}={text!r} is not a whole number")
+            raise ApiError(400, f"{name}={text!r} is not an integer")
         return int(text)
 
 
 def _status(task: Task) -> str:
-    """The word by which `?status=` asks for it."""
+    """Return the task's status in the words of `?status=`."""
     return "running" if task.ready else "staging"
