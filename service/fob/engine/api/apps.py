@@ -4,14 +4,14 @@ from http import HTTPStatus
 from typing import Any
 
 from fob.engine.api import embeds, selectors
-from fob.engine.api.base import ApiHandler
+from fob.engine.api.base import MarathonHandler
 from fob.engine.definitions import app_definitions
 from fob.engine.definitions.app_definitions import Definition, fault
 from fob.engine.errors import ApiError, invalid
 from fob.engine.tasks.app import App
 
 
-class AppsHandler(ApiHandler):
+class AppsHandler(MarathonHandler):
     def get(self) -> None:
         label = selectors.label_selector(self.get_query_argument("label", ""))
         id_, cmd = (self.get_query_argument(name, "") for name in ("id", "cmd"))
@@ -58,7 +58,7 @@ class AppsHandler(ApiHandler):
         self.send_deployment(self.changes.put(definitions, self.flag("force")))
 
 
-class AppsBelowHandler(ApiHandler):
+class AppsBelowHandler(MarathonHandler):
     """`/v2/apps/<group>/*`: every app below a group, with tasks."""
 
     def get(self, group: str) -> None:
@@ -70,7 +70,7 @@ class AppsBelowHandler(ApiHandler):
         self.send({"*": [self.app_json(app, embed) for app in apps]})
 
 
-class AppHandler(ApiHandler):
+class AppHandler(MarathonHandler):
     def get(self, app_id: str) -> None:
         embed = embeds.of_apps(self.embedded()) | embeds.ONE_APP
         self.send({"app": self.app_json(self.app(app_id), embed)})
@@ -95,18 +95,18 @@ class AppHandler(ApiHandler):
         self.send_deployment(self.changes.put([definition], self.flag("force")), status)
 
 
-class RestartHandler(ApiHandler):
+class RestartHandler(MarathonHandler):
     def post(self, app_id: str) -> None:
         app = self.app(app_id)
         self.send_deployment(self.changes.restart(app, self.flag("force")))
 
 
-class AppVersionsHandler(ApiHandler):
+class AppVersionsHandler(MarathonHandler):
     def get(self, app_id: str) -> None:
         self.send({"versions": self.changes.versions(self.app(app_id))})
 
 
-class AppVersionHandler(ApiHandler):
+class AppVersionHandler(MarathonHandler):
     def get(self, app_id: str, version: str) -> None:
         app: App = self.app(app_id)
         self.send(self.version_of(app, version))

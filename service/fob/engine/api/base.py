@@ -52,7 +52,7 @@ class EngineParts:
         return self.supervisor.agent_id
 
 
-class ApiHandler(RequestHandler):
+class MarathonHandler(RequestHandler):
     engine: EngineParts
 
     def initialize(self, engine: EngineParts) -> None:
@@ -198,7 +198,7 @@ class ApiHandler(RequestHandler):
             super().log_exception(typ, value, tb)
 
 
-class UnknownUriHandler(ApiHandler):
+class UnknownUriHandler(MarathonHandler):
     def prepare(self) -> None:
         raise ApiError(404, f"URI not found: {self.request.path}")
 

@@ -1,14 +1,14 @@
 """Deployments in progress."""
 
-from fob.engine.api.base import ApiHandler
+from fob.engine.api.base import MarathonHandler
 
 
-class DeploymentsHandler(ApiHandler):
+class DeploymentsHandler(MarathonHandler):
     def get(self) -> None:
         self.send([deployment.json() for deployment in self.supervisor.deployments.all()])
 
 
-class DeploymentHandler(ApiHandler):
+class DeploymentHandler(MarathonHandler):
     def delete(self, deployment_id: str) -> None:
         """Roll it back by another deployment; with `?force=true` just stop it where it is."""
         deployment = self.supervisor.deployments.get(deployment_id)

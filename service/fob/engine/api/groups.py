@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from fob.engine.api import embeds
-from fob.engine.api.base import ApiHandler
+from fob.engine.api.base import MarathonHandler
 from fob.engine.definitions import app_definitions, group_tree
 from fob.engine.definitions.app_definitions import fault
 from fob.engine.definitions.group_tree import FIELDS, Tree
@@ -13,7 +13,7 @@ from fob.engine.errors import ApiError, invalid
 from fob.engine.tasks import marathon_json
 
 
-class GroupsHandler(ApiHandler):
+class GroupsHandler(MarathonHandler):
     """`/v2/groups/<id>`; without an id, the root group."""
 
     def get(self, group: str | None) -> None:
@@ -90,7 +90,7 @@ class GroupsHandler(ApiHandler):
         self.send_deployment(deployment, status)
 
 
-class GroupAppsHandler(ApiHandler):
+class GroupAppsHandler(MarathonHandler):
     """`/v2/groups/<id>/apps`: a list of all apps in the group, at any depth."""
 
     def get(self, group: str | None) -> None:
@@ -99,21 +99,23 @@ class GroupAppsHandler(ApiHandler):
         self.send([self.app_json(self.supervisor.apps[app_id], embed) for app_id in tree.apps])
 
 
-class GroupVersionsHandler(ApiHandler):
+class GroupVersionsHandler(MarathonHandler):
     def get(self, group: str | None) -> None:
         group_id = app_definitions.absolute(group or "")
         self.changes.tree(group_id)  # 404 if it does not exist
         self.send(list(self.changes.group_versions(group_id)))
 
 
-class GroupVersionHandler(ApiHandler):
+class GroupVersionHandler(MarathonHandler):
     def get(self, group: str | None, version: str) -> None:
         group_id = app_definitions.absolute(group or "")
         missing = ApiError(404, f"Group '{group_id}' does not exist")
         self.send(_content(self, group_id, version, missing))
 
 
-def _content(handler: ApiHandler, group_id: str, version: Any, missing: ApiError) -> dict[str, Any]:
+def _content(
+    handler: MarathonHandler, group_id: str, version: Any, missing: ApiError
+) -> dict[str, Any]:
     """Return the content of the group at `version`; raises `missing` if it is not stored."""
     content = handler.changes.group_versions(group_id).get(str(version))
     if content is None:

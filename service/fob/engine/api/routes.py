@@ -12,13 +12,13 @@ from fob.engine.api import (
     system,
     tasks,
 )
-from fob.engine.api.base import ApiHandler, EngineParts, UnknownUriHandler
+from fob.engine.api.base import MarathonHandler, EngineParts, UnknownUriHandler
 
 log = logging.getLogger(__name__)
 
 PREFIXES = ("", r"/+service/+marathon")
 _ID = r"/*(.+?)"
-ROUTES: list[tuple[str, type[ApiHandler]]] = [
+ROUTES: list[tuple[str, type[MarathonHandler]]] = [
     (r"/+v2/+info/*", system.InfoHandler),
     (r"/+v2/+leader/*", system.LeaderHandler),
     (r"/+v2/+plugins/*", system.PluginsHandler),
@@ -43,7 +43,7 @@ ROUTES: list[tuple[str, type[ApiHandler]]] = [
     (rf"/+v2/+apps{_ID}/+tasks/+([^/]+)/*", tasks.AppTaskHandler),
     (rf"/+v2/+apps{_ID}/*", apps.AppHandler),
 ]
-AGENT_ROUTES: list[tuple[str, type[ApiHandler]]] = [
+AGENT_ROUTES: list[tuple[str, type[MarathonHandler]]] = [
     (r"/agent/([^/]+)/files/read", tasks.ReadFileHandler)
 ]
 

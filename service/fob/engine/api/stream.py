@@ -4,13 +4,13 @@ import asyncio
 
 from tornado.web import HTTPError
 
-from fob.engine.api.base import ApiHandler
+from fob.engine.api.base import MarathonHandler
 from fob.engine.errors import ApiError
 
 HEARTBEAT_SECONDS = 15.0  # lets a client tell a quiet stream from a dead connection
 
 
-class EventStreamHandler(ApiHandler):
+class EventStreamHandler(MarathonHandler):
     """`?event_type=` filters, `?plan-format=light` leaves the groups out of plans, and
     `Last-Event-ID` resumes after that event."""
 

@@ -2,7 +2,7 @@
 
 from tornado.web import RequestHandler
 
-from fob.engine.api.base import ApiHandler
+from fob.engine.api.base import MarathonHandler
 from fob.engine.definitions import app_definitions
 from fob.engine.errors import ApiError
 from fob.engine.tasks import marathon_json
@@ -22,7 +22,7 @@ class PingHandler(RequestHandler):
     head = get
 
 
-class InfoHandler(ApiHandler):
+class InfoHandler(MarathonHandler):
     def get(self) -> None:
         self.send(
             {
@@ -40,17 +40,17 @@ class InfoHandler(ApiHandler):
         )
 
 
-class LeaderHandler(ApiHandler):
+class LeaderHandler(MarathonHandler):
     def get(self) -> None:
         self.send({"leader": self.engine.address})
 
 
-class PluginsHandler(ApiHandler):
+class PluginsHandler(MarathonHandler):
     def get(self) -> None:
         self.send({"plugins": []})
 
 
-class QueueHandler(ApiHandler):
+class QueueHandler(MarathonHandler):
     def get(self) -> None:
         engine = self.engine
         attributes = [{"name": k, "text": v} for k, v in engine.attributes.items()]
@@ -61,7 +61,7 @@ class QueueHandler(ApiHandler):
         self.send({"queue": [item | {"app": self.omit_long(item["app"])} for item in items]})
 
 
-class QueueDelayHandler(ApiHandler):
+class QueueDelayHandler(MarathonHandler):
     def delete(self, app_id: str) -> None:
         app_id = app_definitions.absolute(app_id)
         app = self.supervisor.apps.get(app_id)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 
-from fob.engine.api.base import ApiHandler
+from fob.engine.api.base import MarathonHandler
 from fob.engine.definitions import app_definitions
 from fob.engine.definitions.field_types import (
     Faults,
@@ -24,7 +24,7 @@ _IDS = list_of(text())
 _TASK_ID = re.compile(r".+[._][^._]+")
 
 
-class TaskKillHandler(ApiHandler):
+class TaskKillHandler(MarathonHandler):
     """Kills tasks; with `?scale=true` they are not replaced. `?wipe=true` has no effect, because
     there are no persistent volumes."""
 
@@ -39,7 +39,7 @@ class TaskKillHandler(ApiHandler):
             self.send(killed())
 
 
-class TaskListHandler(ApiHandler):
+class TaskListHandler(MarathonHandler):
     def send_tasks(self, apps: Iterable[App], selected: Callable[[Task], bool] = bool) -> None:
         """Send the tasks of these apps; with `Accept: text/plain` as lines of endpoints."""
         if self.request.headers.get("Accept", "").startswith("text/plain"):
@@ -101,7 +101,7 @@ class TasksDeleteHandler(TaskKillHandler):
         self.kill(tasks, lambda: {"tasks": [self.task_json(task) for task in tasks]})
 
 
-class ReadFileHandler(ApiHandler):
+class ReadFileHandler(MarathonHandler):
     """The Mesos agent's `/files/read`, for the files of tasks."""
 
     def get(self, agent_id: str) -> None:
