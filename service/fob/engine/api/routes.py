@@ -12,7 +12,7 @@ from fob.engine.api import (
     system,
     tasks,
 )
-from fob.engine.api.base import MarathonHandler, EngineParts, UnknownUriHandler
+from fob.engine.api.base import EngineParts, MarathonHandler, UnknownUriHandler
 
 log = logging.getLogger(__name__)
 
