@@ -1,4 +1,4 @@
-"""A launcher under test, and the Python programs it starts: the same for every launcher."""
+"""A launcher under test, and the Python programs that it starts."""
 
 import asyncio
 import base64
@@ -20,19 +20,19 @@ from fob.engine.runtime.launcher import (
 from fob.engine.runtime.process_launcher import ProcessLauncher, identity
 from fob.engine.runtime.zygote_launcher import ZygoteLauncher
 
-# a program as small as can be: it runs what it is given
+# the smallest program: it runs its snippet
 PROGRAM = b"if __name__ == '__main__':\n    exec(SNIPPET)\n"
 FORKED = "import gc; print('forked' if gc.get_freeze_count() else 'executed', flush=True)"
 PATIENCE = 10.0  # seconds
 
 
 def packed(program: bytes, given: str) -> str:
-    """FOB_FUNCTION for `program` and what it is given."""
+    """FOB_FUNCTION with `program` and the snippet `given`."""
     return base64.b64encode(zlib.compress(program + b"\0" + given.encode())).decode()
 
 
 class Bench:
-    """A launcher, and what it told of the process it started last."""
+    """A launcher, and the exit of the process that it started last."""
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
         self.launcher = launcher
@@ -72,7 +72,7 @@ class Bench:
         return await asyncio.wait_for(self.ended, PATIENCE)
 
     async def output_of(self, given: str, **options: Any) -> str:
-        """What a process that runs `given` prints, once it has ended well."""
+        """What a process that runs `given` prints until it exits with status 0."""
         self.start(given, **options)
         ended = await self.exit()
         assert ended == Exit(code=0), f"{ended}: {self.printed('stderr')}"
@@ -97,7 +97,7 @@ LAUNCHERS: dict[str, Callable[[Path], Launcher]] = {
 
 
 def run(name: str, folder: Path, body: Callable[[Bench], Awaitable[None]]) -> None:
-    """Run `body` with a launcher of that name, which forks already if it is one that can."""
+    """Run `body` with the launcher of that name; its zygote, if it has one, is ready."""
 
     async def go() -> None:
         bench = Bench(LAUNCHERS[name](folder), folder)
@@ -112,10 +112,10 @@ def run(name: str, folder: Path, body: Callable[[Bench], Awaitable[None]]) -> No
 
 
 async def until(check: Callable[[], Any]) -> Any:
-    """What `check` gives, once that is true; the loop goes on meanwhile."""
+    """What `check` returns once that is true; the loop goes on in the meantime."""
     return await asyncio.to_thread(live.until, check)
 
 
 async def gone(pid: int) -> bool:
-    """True once `pid` has ended (whoever has to reap it)."""
+    """True once `pid` has ended, whether it has been reaped or not."""
     return bool(await until(lambda: identity(pid)["started"] is None))

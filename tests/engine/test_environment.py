@@ -50,21 +50,21 @@ def test_named_and_numbered_ports_have_variables() -> None:
     assert given["PORTS"] == "20001,20002"
 
 
-def test_the_apps_env_wins() -> None:
+def test_the_apps_env_takes_precedence() -> None:
     assert environment_of(env={"PORT0": "8080", "HOME": "/x"})["PORT0"] == "8080"
 
 
-def test_nothing_of_the_engines_own_environment_leaks() -> None:
+def test_no_variable_of_the_engine_leaks() -> None:
     assert not {name for name in environment_of() if name.startswith("FOB_")}
     assert "MAKEFLAGS" not in environment_of()
 
 
 def test_python3_on_the_path_is_a_real_interpreter_that_works() -> None:
-    answer = subprocess.run(
+    done = subprocess.run(
         ["/bin/sh", "-c", "python3 -I -S -c 'print(1)'"],
         env={"PATH": task_environment.python_path()},
         capture_output=True,
         check=True,
         text=True,
     )
-    assert answer.stdout == "1\n"
+    assert done.stdout == "1\n"

@@ -1,4 +1,4 @@
-"""Environments as the engine's tasks get them; the installer is a fake `uv` that obeys orders."""
+"""Environments as tasks get them. The installer is a fake `uv` that does what names ask for."""
 
 import asyncio
 import stat
@@ -65,14 +65,14 @@ def failure_of(engine: live.Engine, app_id: str = "/a") -> Any:
     return live.until(lambda: engine.app(app_id).get("lastTaskFailure"), "a failure")
 
 
-def test_a_task_finds_what_it_needs(engine: live.Engine) -> None:
+def test_a_task_finds_its_packages(engine: live.Engine) -> None:
     run(engine, "/a", "one", "two")
     task = engine.running("/a")[0]
     printed = live.until(lambda: file_of(engine, task["id"], "stdout"))
     assert printed.split() == ["one.d", "one.link", "one.py", "two.d", "two.link", "two.py"]
 
 
-def test_a_task_is_staged_and_tells_how_far_it_is(engine: live.Engine, uv: FakeUv) -> None:
+def test_a_task_is_staged_while_its_packages_are_installed(engine: live.Engine, uv: FakeUv) -> None:
     gate = uv.gate("gated")
     run(engine, "/a", "first", "gated")
     task = staged(engine)
@@ -85,7 +85,7 @@ def test_a_task_is_staged_and_tells_how_far_it_is(engine: live.Engine, uv: FakeU
     assert marks == ["placed", "environment_begun", "environment_ready", "spawned"]
 
 
-def test_those_who_start_together_share_one_installation(engine: live.Engine, uv: FakeUv) -> None:
+def test_tasks_that_start_together_share_one_installation(engine: live.Engine, uv: FakeUv) -> None:
     gate = uv.gate("gated")
     run(engine, "/a", "gated", "one", instances=3)
     staged(engine)
@@ -99,7 +99,7 @@ def test_those_who_start_together_share_one_installation(engine: live.Engine, uv
     assert len(folders(engine)) == 1
 
 
-def test_what_is_there_is_not_installed_again(
+def test_an_existing_environment_is_not_installed_again(
     start: Callable[..., live.Engine], uv: FakeUv
 ) -> None:
     first = start()
@@ -113,7 +113,7 @@ def test_what_is_there_is_not_installed_again(
     assert uv.runs() == 1
 
 
-def test_two_sets_are_installed_at_a_time(engine: live.Engine, uv: FakeUv) -> None:
+def test_two_environments_are_built_at_a_time(engine: live.Engine, uv: FakeUv) -> None:
     gates = [uv.gate(f"gated{number}") for number in range(3)]
     for number in range(3):
         run(engine, f"/a{number}", f"gated{number}")
@@ -128,7 +128,7 @@ def test_two_sets_are_installed_at_a_time(engine: live.Engine, uv: FakeUv) -> No
         engine.running(f"/a{number}")
 
 
-def test_a_failing_installation_is_told_in_the_installers_words(engine: live.Engine) -> None:
+def test_a_failed_installation_is_reported_with_the_installers_message(engine: live.Engine) -> None:
     run(engine, "/a", "fails==7")
     failure = failure_of(engine)
     assert failure["state"] == "TASK_FAILED"
@@ -139,7 +139,7 @@ def test_a_failing_installation_is_told_in_the_installers_words(engine: live.Eng
     assert folders(engine) == []
 
 
-def test_a_failing_installation_holds_its_app_until_it_is_restarted(
+def test_a_failed_installation_suspends_its_app_until_it_is_restarted(
     engine: live.Engine, uv: FakeUv
 ) -> None:
     run(engine, "/a", "fails")
@@ -167,7 +167,7 @@ def test_an_installation_has_a_size_limit(start: Callable[..., live.Engine]) -> 
     assert folders(engine) == []
 
 
-def test_an_engine_that_dies_leaves_no_half_environment(
+def test_an_engine_that_dies_leaves_no_incomplete_environment(
     start: Callable[..., live.Engine], uv: FakeUv
 ) -> None:
     first = start()
@@ -175,15 +175,17 @@ def test_an_engine_that_dies_leaves_no_half_environment(
     task = staged(first)
     live.until(lambda: uv.runs() == 1)
     first.kill()
-    half = folders(first)[0]
-    assert ".building-" in half.name
+    incomplete = folders(first)[0]
+    assert ".building-" in incomplete.name
     second = start()
     live.until(lambda: uv.runs() == 2, "another try")
-    live.until(lambda: not half.exists() and live.processes_of(half) == [], "clearing up")
+    live.until(
+        lambda: not incomplete.exists() and live.processes_of(incomplete) == [], "clearing up"
+    )
     assert staged(second)["ports"] == task["ports"]
 
 
-def test_an_engine_that_stops_takes_the_installer_along(
+def test_an_engine_that_stops_ends_the_installer(
     start: Callable[..., live.Engine], uv: FakeUv
 ) -> None:
     first = start()
@@ -194,7 +196,7 @@ def test_an_engine_that_stops_takes_the_installer_along(
     assert live.processes_of(first.home) == []
 
 
-def test_an_app_that_is_removed_gives_up_its_installation(engine: live.Engine, uv: FakeUv) -> None:
+def test_removing_an_app_cancels_its_installation(engine: live.Engine, uv: FakeUv) -> None:
     run(engine, "/a", "hangs")
     live.until(lambda: uv.runs() == 1)
     remove(engine, "/a")
@@ -207,7 +209,7 @@ def test_an_app_that_is_removed_gives_up_its_installation(engine: live.Engine, u
     live.until(lambda: live.descriptors_of(engine.process.pid) <= descriptors)
 
 
-def test_one_who_leaves_does_not_stop_an_installation_others_wait_for(
+def test_an_installation_goes_on_while_another_app_waits_for_it(
     engine: live.Engine, uv: FakeUv
 ) -> None:
     gate = uv.gate("gated")
@@ -231,7 +233,7 @@ def test_an_environment_is_read_only_and_complete(engine: live.Engine) -> None:
     assert [f"{mode:o}" for mode in modes if mode & 0o222] == []
 
 
-def test_unused_environments_go_but_the_last_few(
+def test_unused_environments_are_removed_except_the_last_few(
     start: Callable[..., live.Engine], uv: FakeUv
 ) -> None:
     engine = start()
@@ -270,7 +272,7 @@ def test_an_app_that_needs_only_a_python_needs_no_installer(
     assert uv.runs() == 0
 
 
-def test_the_installer_gets_the_machines_settings_and_none_of_fobs(
+def test_the_installer_gets_the_settings_of_the_machine_and_none_of_fob(
     start: Callable[..., live.Engine],
 ) -> None:
     engine = start(
@@ -286,11 +288,11 @@ def test_the_installer_gets_the_machines_settings_and_none_of_fobs(
     assert "s3cret" not in told.values()
 
 
-def test_an_environment_is_known_by_its_requirements_in_any_order() -> None:
+def test_the_order_of_requirements_does_not_matter() -> None:
     def key(text: str) -> str:
-        needs = package_set_of({"env": {"FOB_REQUIREMENTS": text}})
-        assert needs is not None
-        return needs.key
+        packages = package_set_of({"env": {"FOB_REQUIREMENTS": text}})
+        assert packages is not None
+        return packages.key
 
     assert key("a\nb") == key("b\n\na\nb ") != key("a")
 
@@ -298,7 +300,7 @@ def test_an_environment_is_known_by_its_requirements_in_any_order() -> None:
 @pytest.mark.parametrize(
     "env", [{}, {"FOB_REQUIREMENTS": "a", "FOB_SITE_PACKAGES": "/somewhere"}], ids=["none", "own"]
 )
-def test_an_app_without_needs_gets_no_environment(env: dict[str, str]) -> None:
+def test_an_app_without_requirements_gets_no_environment(env: dict[str, str]) -> None:
     assert package_set_of({"env": env}) is None
 
 

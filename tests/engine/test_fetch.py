@@ -21,12 +21,12 @@ FOREVER = "exec sleep 1000"
 
 
 class Files(http.server.SimpleHTTPRequestHandler):
-    """A folder, and some pages of other kinds; `asked` are the paths of requests."""
+    """A folder, and some pages that behave otherwise; `requested` are the paths of requests."""
 
-    asked: list[str]
+    requested: list[str]
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         if self.path == "/moved":
             self.send_response(302)
             self.send_header("Location", "/plain.txt")
@@ -53,8 +53,8 @@ PAIR = "Basic " + base64.b64encode(b"me:it is").decode()
 class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.asked: list[str] = []
-        handler = type("Handler", (Files,), {"asked": self.asked})
+        self.requested: list[str] = []
+        handler = type("Handler", (Files,), {"requested": self.requested})
         self._server = http.server.ThreadingHTTPServer(
             ("127.0.0.1", 0), functools.partial(handler, directory=str(folder))
         )
@@ -128,7 +128,7 @@ def zipped(*members: tuple[str, str]) -> bytes:
     return packed.getvalue()
 
 
-def test_a_file_is_there_before_the_task_starts(engine: live.Engine, site: Site) -> None:
+def test_a_file_is_fetched_before_the_task_starts(engine: live.Engine, site: Site) -> None:
     url = site.put("plain.txt", "hello")
     engine.run("/a", f'test "$(cat plain.txt)" = hello && {FOREVER}', fetch=[{"uri": url}])
     engine.running("/a")
@@ -151,12 +151,12 @@ def test_a_file_may_have_another_name_and_be_a_program(engine: live.Engine, site
     engine.running("/a")
 
 
-def test_a_file_that_has_moved_is_followed(engine: live.Engine, site: Site) -> None:
+def test_a_redirect_is_followed(engine: live.Engine, site: Site) -> None:
     site.put("plain.txt", "hello")
     assert (sandbox(engine, [{"uri": f"{site.url}/moved"}]) / "moved").read_text() == "hello"
 
 
-def test_a_name_and_a_password_are_sent_and_not_told(engine: live.Engine, site: Site) -> None:
+def test_user_name_and_password_are_sent_and_not_shown(engine: live.Engine, site: Site) -> None:
     site.put("private", "secret")
     url = site.url.replace("//", "//me:it%20is@") + "/private"
     folder = sandbox(engine, [{"uri": url}])
@@ -193,13 +193,13 @@ def test_a_compressed_file_is_unpacked(engine: live.Engine, site: Site) -> None:
     assert (sandbox(engine, [{"uri": url}]) / "words").read_text() == "hello"
 
 
-def test_nothing_is_unpacked_that_shall_not_be(engine: live.Engine, site: Site) -> None:
+def test_an_archive_is_not_unpacked_with_extract_false(engine: live.Engine, site: Site) -> None:
     url = site.put("p.tgz", tarred(*ENTRIES))
     folder = sandbox(engine, [{"uri": url, "extract": False}])
     assert [path.name for path in folder.iterdir()] == ["p.tgz"]
 
 
-def test_uris_are_fetched_as_of_old(engine: live.Engine, site: Site) -> None:
+def test_the_older_key_uris_is_supported(engine: live.Engine, site: Site) -> None:
     uris = [site.put("p.tgz", tarred(*ENTRIES)), site.put("plain.txt", "hello")]
     engine.run("/a", "test -e lib/x && test -e plain.txt && exec sleep 1000", uris=uris)
     engine.running("/a")
@@ -222,7 +222,7 @@ def test_uris_are_fetched_as_of_old(engine: live.Engine, site: Site) -> None:
     ],
     ids=["above", "absolute", "through a link", "a link", "a link of links"],
 )
-def test_nothing_is_unpacked_outside_of_the_sandbox(
+def test_nothing_is_unpacked_outside_the_sandbox(
     engine: live.Engine, site: Site, content: bytes
 ) -> None:
     said = failure(engine, [{"uri": site.put("p.tgz", content)}])
@@ -230,7 +230,7 @@ def test_nothing_is_unpacked_outside_of_the_sandbox(
     assert not list(engine.home.rglob("evil"))
 
 
-def test_a_zip_cannot_leave_the_sandbox_either(engine: live.Engine, site: Site) -> None:
+def test_nothing_in_a_zip_is_unpacked_outside_the_sandbox(engine: live.Engine, site: Site) -> None:
     said = failure(engine, [{"uri": site.put("p.zip", zipped(("../evil", "x")))}])
     assert "../evil would be outside the sandbox" in said
     assert not list(engine.home.rglob("evil"))
@@ -253,7 +253,7 @@ def test_a_failure_says_what_could_not_be_fetched_and_why(
     assert said.startswith(f"Failed to fetch {site.url}/{path}: {why}")
 
 
-def test_a_file_that_is_not_there_is_tried_again(engine: live.Engine, tmp_path: Path) -> None:
+def test_a_missing_file_is_tried_again(engine: live.Engine, tmp_path: Path) -> None:
     late = tmp_path / "late"
     said = failure(engine, [{"uri": str(late)}], backoffSeconds=0)
     assert "No such file or directory" in said
@@ -261,12 +261,12 @@ def test_a_file_that_is_not_there_is_tried_again(engine: live.Engine, tmp_path: 
     engine.running("/a")
 
 
-def test_an_archive_that_is_broken_is_a_failure(engine: live.Engine, site: Site) -> None:
+def test_a_corrupt_archive_is_a_failure(engine: live.Engine, site: Site) -> None:
     said = failure(engine, [{"uri": site.put("p.tgz", b"no archive")}])
     assert said.startswith(f"Failed to fetch {site.url}/p.tgz: ")
 
 
-def test_more_than_may_be_is_not_fetched(
+def test_files_are_not_fetched_beyond_the_size_limit(
     start_engine: Callable[..., live.Engine], site: Site
 ) -> None:
     engine = start_engine(FOB_FETCH_MIB="0.1")
@@ -275,26 +275,24 @@ def test_more_than_may_be_is_not_fetched(
     assert "the files of a task take more than FOB_FETCH_MIB allows" in said
 
 
-def test_what_takes_too_long_is_given_up(
-    start_engine: Callable[..., live.Engine], site: Site
-) -> None:
+def test_fetching_has_a_time_limit(start_engine: Callable[..., live.Engine], site: Site) -> None:
     engine = start_engine(FOB_FETCH_SECONDS="0.5")
     said = failure(engine, [{"uri": f"{site.url}/never"}])
     assert said.startswith("Failed to fetch its files within 0.5 seconds (FOB_FETCH_SECONDS)")
 
 
-def test_a_task_is_staged_while_it_waits_and_may_be_given_up(
+def test_a_task_is_staged_while_it_waits_and_can_be_removed(
     engine: live.Engine, site: Site
 ) -> None:
     engine.run("/a", FOREVER, fetch=[{"uri": f"{site.url}/never"}])
-    live.until(lambda: site.asked, "the request")
+    live.until(lambda: site.requested, "the request")
     assert [task["state"] for task in engine.app("/a")["tasks"]] == ["TASK_STAGING"]
     engine.ask("DELETE", "/v2/apps//a?force=true")
     live.until(lambda: not engine.get("/v2/deployments"), "its end")
     live.until(lambda: not [told for told in live.processes_of(engine.home) if "fetcher" in told])
 
 
-def test_what_is_cached_is_fetched_once(engine: live.Engine, site: Site) -> None:
+def test_a_cached_file_is_fetched_once(engine: live.Engine, site: Site) -> None:
     url = site.put("plain.txt", "hello")
     engine.run("/a", FOREVER, fetch=[{"uri": url, "cache": True}])
     engine.running("/a")
@@ -304,7 +302,7 @@ def test_what_is_cached_is_fetched_once(engine: live.Engine, site: Site) -> None
         copy = engine.home / "engine" / "tasks" / "a" / number / "sandbox" / "plain.txt"
         assert copy.read_text() == "hello"
         copy.write_text("its own")
-    assert site.asked == ["/plain.txt"]
+    assert site.requested == ["/plain.txt"]
 
 
 @pytest.mark.parametrize(
@@ -325,7 +323,7 @@ def test_what_is_cached_is_fetched_once(engine: live.Engine, site: Site) -> None
         ({"uri": "http://x/"}, "/fetch(0)/destPath", "must be a path within the sandbox"),
     ],
 )
-def test_what_cannot_be_fetched_is_refused(
+def test_an_invalid_item_is_refused(
     engine: live.Engine, item: dict[str, str], path: str, error: str
 ) -> None:
     app = {"id": "/a", "cmd": "true", "fetch": [item]}

@@ -25,7 +25,7 @@ def test_output_is_rotated_and_one_older_file_kept(folder: TaskFolder) -> None:
     assert max(sizes.values()) <= MAX_OUTPUT_BYTES
 
 
-def test_output_that_cannot_be_kept_does_not_raise(tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_does_not_raise(tmp_path: Path) -> None:
     TaskFolder(tmp_path / "nowhere").append("stdout", b"x")
 
 
@@ -36,7 +36,7 @@ def test_the_tail_begins_with_a_whole_line(folder: TaskFolder) -> None:
     assert folder.tail("nothing", 10) == ""
 
 
-def test_cleaning_keeps_what_was_printed(folder: TaskFolder) -> None:
+def test_cleaning_keeps_the_output(folder: TaskFolder) -> None:
     folder.append("stdout", b"hi\n")
     folder.clean()
     assert folder.tail("stdout", 100) == "hi\n"
@@ -50,7 +50,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
-def test_a_folder_is_the_same_whether_it_was_made_ahead_or_not(tmp_path: Path) -> None:
+def test_a_folder_is_the_same_whether_it_was_made_in_advance_or_not(tmp_path: Path) -> None:
     async def run() -> None:
         (tmp_path / "tasks").mkdir()
         folders = TaskFolders(tmp_path / "tasks", tmp_path / "spare")
@@ -69,7 +69,7 @@ def test_a_folder_is_the_same_whether_it_was_made_ahead_or_not(tmp_path: Path) -
         assert [stat.S_IMODE(os.stat(path / part).st_mode) for part in PARTS] == [0o700, 0o700]
 
 
-def test_a_folder_that_is_there_gets_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+def test_an_existing_folder_keeps_its_files_and_gets_the_missing_ones(tmp_path: Path) -> None:
     async def run() -> None:
         (tmp_path / "tasks").mkdir()
         folders = TaskFolders(tmp_path / "tasks", tmp_path / "spare")
@@ -85,13 +85,13 @@ def test_a_folder_that_is_there_gets_what_it_lacks_and_keeps_what_it_has(tmp_pat
     asyncio.run(run())
 
 
-def test_what_another_engine_made_ahead_is_removed(tmp_path: Path) -> None:
+def test_spare_folders_of_an_earlier_engine_are_removed(tmp_path: Path) -> None:
     (tmp_path / "spare" / "left").mkdir(parents=True)
     TaskFolders(tmp_path / "tasks", tmp_path / "spare")
     assert not (tmp_path / "spare").exists()
 
 
-def test_marks_of_a_start_are_written_together_or_after_a_moment(folder: TaskFolder) -> None:
+def test_marks_of_a_start_are_written_together_or_after_a_delay(folder: TaskFolder) -> None:
     async def run() -> None:
         marks = Timeline(folder)
         marks.add(timeline.now("placed"), more_follows=True)

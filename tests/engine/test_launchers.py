@@ -1,4 +1,4 @@
-"""What is true of a task that was executed is true of one that was forked."""
+"""Rules of every launcher of processes: the same for executed and forked tasks."""
 
 import asyncio
 import os
@@ -49,7 +49,9 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         ("import os; os.abort()", Exit(signal=6), "was killed by SIGABRT"),
     ],
 )
-def test_an_exit_is_told_as_it_was(run: Run, given: str, expected: Exit, words: str) -> None:
+def test_an_exit_is_reported_with_its_code_or_signal(
+    run: Run, given: str, expected: Exit, words: str
+) -> None:
     async def body(bench: Bench) -> None:
         bench.start(given)
         ended = await bench.exit()
@@ -59,7 +61,7 @@ def test_an_exit_is_told_as_it_was(run: Run, given: str, expected: Exit, words: 
     run(body)
 
 
-def test_an_error_that_nobody_handles_is_printed(run: Run) -> None:
+def test_an_unhandled_error_is_printed(run: Run) -> None:
     async def body(bench: Bench) -> None:
         bench.start("1/0")
         await bench.exit()
@@ -69,7 +71,7 @@ def test_an_error_that_nobody_handles_is_printed(run: Run) -> None:
     run(body)
 
 
-def test_what_it_registered_is_done_at_the_exit(run: Run) -> None:
+def test_functions_registered_with_atexit_run(run: Run) -> None:
     async def body(bench: Bench) -> None:
         given = "import atexit; atexit.register(print, 'last'); print('first', end=' ')"
         assert await bench.output_of(given) == "first last\n"
@@ -87,7 +89,7 @@ def test_a_command_that_does_not_exist_fails_to_launch(run: Run, tmp_path: Path)
 
 
 @pytest.mark.parametrize("wrong", [{"A": "nul\0"}, {"A": "\ud800"}, {"A=B": ""}])
-def test_an_environment_that_cannot_be_fails_to_launch(run: Run, wrong: dict[str, str]) -> None:
+def test_an_invalid_environment_fails_to_launch(run: Run, wrong: dict[str, str]) -> None:
     async def body(bench: Bench) -> None:
         with pytest.raises(LaunchFailed, match="could not be started"):
             bench.start("", **wrong)
@@ -95,12 +97,12 @@ def test_an_environment_that_cannot_be_fails_to_launch(run: Run, wrong: dict[str
     run(body)
 
 
-def test_it_takes_the_core_from_nobody_who_is_working(run: Run) -> None:
+def test_a_task_runs_under_the_batch_scheduling_policy(run: Run) -> None:
     async def body(bench: Bench) -> None:
-        said = await bench.output_of(
+        printed = await bench.output_of(
             "import os, time; time.sleep(0.1); print(os.sched_getscheduler(0))"
         )
-        assert int(said) == os.SCHED_BATCH
+        assert int(printed) == os.SCHED_BATCH
 
     run(body)
 
@@ -117,7 +119,7 @@ def test_stopping_reaches_the_whole_group(run: Run, tmp_path: Path) -> None:
     run(body)
 
 
-def test_stopping_reaches_what_has_only_just_started(run: Run) -> None:
+def test_stopping_reaches_a_process_that_has_just_started(run: Run) -> None:
     async def body(bench: Bench) -> None:
         for _ in range(5):
             bench.start(SLEEP).stop(signal.SIGTERM)
@@ -126,7 +128,7 @@ def test_stopping_reaches_what_has_only_just_started(run: Run) -> None:
     run(body)
 
 
-def test_what_a_task_started_ends_with_it(run: Run, tmp_path: Path) -> None:
+def test_the_children_of_a_task_end_with_it(run: Run, tmp_path: Path) -> None:
     async def body(bench: Bench) -> None:
         await bench.output_of(CHILD + "os._exit(0)")
         assert await gone(int((tmp_path / "child").read_text()))
@@ -134,7 +136,7 @@ def test_what_a_task_started_ends_with_it(run: Run, tmp_path: Path) -> None:
     run(body)
 
 
-def test_stopping_what_has_ended_does_nothing(run: Run) -> None:
+def test_stopping_a_process_that_has_ended_does_nothing(run: Run) -> None:
     async def body(bench: Bench) -> None:
         running = bench.start("")
         await bench.exit()
@@ -191,7 +193,7 @@ def test_a_process_that_is_gone_is_not_adopted(run: Run) -> None:
     run(body)
 
 
-def test_a_label_chooses_the_launcher_and_an_image_always_docker(tmp_path: Path) -> None:
+def test_a_label_selects_the_launcher_except_for_containers(tmp_path: Path) -> None:
     class Named(ProcessLauncher):
         def __init__(self, name: str) -> None:
             self.name = name
@@ -201,12 +203,12 @@ def test_a_label_chooses_the_launcher_and_an_image_always_docker(tmp_path: Path)
 
     started: list[str] = []
     one, two, docker = (Named(name) for name in ("one", "two", "docker"))
-    chosen = SelectedLauncher({"one": one, "two": two}, "two", docker)
-    for wanted in ("one", "two", "", "docker"):
-        chosen.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher=wanted), print)
+    selected = SelectedLauncher({"one": one, "two": two}, "two", docker)
+    for name in ("one", "two", "", "docker"):
+        selected.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher=name), print)
     assert started == ["one", "two", "two", "two"]
     image = container_of(app_definitions.complete(WITH_IMAGE), (1,))
-    chosen.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher="one", container=image), print)
+    selected.start(Launch("t.1", [], {}, tmp_path, 1, 2, launcher="one", container=image), print)
     assert started[-1] == "docker"
-    asyncio.run(chosen.close())
+    asyncio.run(selected.close())
     assert os.listdir(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Unpacking what begins alike."""
+"""Values that share a prefix, unpacked."""
 
 import base64
 import random
@@ -15,7 +15,7 @@ def packed(program: bytes, given: bytes) -> str:
 
 
 def packed_alike(program: bytes, given: bytes) -> str:
-    """As functions are packed: what comes of the program ends with a group of base64."""
+    """As functions are packed: the program ends where a group of base64 does."""
     compressor = zlib.compressobj()
     begun = compressor.compress(program + b"\0") + compressor.flush(zlib.Z_SYNC_FLUSH)
     begun += b"\0\0\0\xff\xff" * (len(begun) % 3)
@@ -29,7 +29,9 @@ def programs() -> list[bytes]:
 
 
 @pytest.mark.parametrize("pack", [packed, packed_alike])
-def test_it_gives_what_was_packed(programs: list[bytes], pack: object) -> None:
+def test_program_and_snippet_are_those_that_were_packed(
+    programs: list[bytes], pack: object
+) -> None:
     assert callable(pack)
     unpacker = Unpacker()
     chance = random.Random(1)
@@ -39,18 +41,18 @@ def test_it_gives_what_was_packed(programs: list[bytes], pack: object) -> None:
         assert unpacker.unpack(pack(program, given)) == (program, given)
 
 
-def test_what_begins_alike_is_unpacked_once(
+def test_a_shared_prefix_is_unpacked_once(
     programs: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacker = Unpacker()
     for given in (b"1", b"2"):
         unpacker.unpack(packed_alike(programs[0], given))
-    monkeypatch.setattr(packing, "MAX_UNPACKED_BYTES", 100)  # the program would be too long
+    monkeypatch.setattr(packing, "MAX_UNPACKED_BYTES", 100)  # too few for the program
     assert unpacker.unpack(packed_alike(programs[0], b"3")) == (programs[0], b"3")
 
 
 @pytest.mark.parametrize("given", [b"12", b"3"])
-def test_what_is_not_whole_is_refused(programs: list[bytes], given: bytes) -> None:
+def test_an_incomplete_value_is_refused(programs: list[bytes], given: bytes) -> None:
     unpacker = Unpacker()
     for known in (b"1", b"2"):
         unpacker.unpack(packed_alike(programs[0], known))

@@ -1,4 +1,4 @@
-"""What tasks write to their engines, with real pipes."""
+"""Pipes from tasks to their engines."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from fob.engine.runtime.pipes import Pipes, peek
 from fob.engine.runtime.task_folders import TaskFolder
 
 
-def test_what_is_written_to_the_pipes_arrives_in_the_files(folder: TaskFolder) -> None:
+def test_output_written_to_the_pipes_arrives_in_the_files(folder: TaskFolder) -> None:
     marks: list[timeline.Mark] = []
 
     async def run() -> None:
@@ -41,20 +41,22 @@ def test_a_writer_outlives_its_reader(folder: TaskFolder) -> None:
         first.open()
         writer = first.task_end("stdout")
         first.close()
-        os.write(writer, b"while nobody reads\n")
+        os.write(writer, b"without a reader\n")
         second = Pipes(folder, lambda mark: None)
         second.open()
         second.close()
         os.close(writer)
 
     asyncio.run(run())
-    assert folder.tail("stdout", 100) == "while nobody reads\n"
+    assert folder.tail("stdout", 100) == "without a reader\n"
 
 
-def test_a_mark_that_an_engine_was_killed_over_is_told_to_the_next(folder: TaskFolder) -> None:
-    told: list[str] = []
+def test_a_mark_that_an_engine_was_killed_while_handling_reaches_the_next(
+    folder: TaskFolder,
+) -> None:
+    seen: list[str] = []
 
-    async def killed_over_it() -> None:
+    async def killed_while_handling() -> None:
         def later(mark: timeline.Mark) -> None:  # in the same turn of the loop
             asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
 
@@ -63,7 +65,7 @@ def test_a_mark_that_an_engine_was_killed_over_is_told_to_the_next(folder: TaskF
         await asyncio.sleep(1)
 
     async def next_one() -> None:
-        pipes = Pipes(folder, lambda mark: told.append(mark.name))
+        pipes = Pipes(folder, lambda mark: seen.append(mark.name))
         pipes.open()
         await asyncio.sleep(0.1)
         pipes.close()
@@ -72,16 +74,16 @@ def test_a_mark_that_an_engine_was_killed_over_is_told_to_the_next(folder: TaskF
     os.write(task, timeline.now("listening").line().encode())
     pid = os.fork()
     if pid == 0:
-        asyncio.run(killed_over_it())
+        asyncio.run(killed_while_handling())
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     asyncio.run(next_one())
-    asyncio.run(next_one())  # and to no more
+    asyncio.run(next_one())  # and only that one
     os.close(task)
-    assert told == ["listening"]
+    assert seen == ["listening"]
 
 
-def test_marks_are_taken_though_they_cannot_be_told(folder: TaskFolder) -> None:
+def test_marks_that_cannot_be_handled_are_removed_from_the_pipe(folder: TaskFolder) -> None:
     async def run() -> None:
         pipes = Pipes(folder, lambda mark: 1 / 0)
         pipes.open()
@@ -99,7 +101,7 @@ def test_marks_are_taken_though_they_cannot_be_told(folder: TaskFolder) -> None:
     asyncio.run(run())
 
 
-def test_what_is_peeked_at_can_still_be_read() -> None:
+def test_data_that_was_peeked_at_can_still_be_read() -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     with pytest.raises(BlockingIOError):
@@ -114,7 +116,7 @@ def test_what_is_peeked_at_can_still_be_read() -> None:
     os.close(reader)
 
 
-def test_that_it_cannot_be_peeked_at_says_why(tmp_path: Path) -> None:
+def test_peeking_at_a_file_that_is_no_pipe_says_why(tmp_path: Path) -> None:
     file = os.open(tmp_path / "no pipe", os.O_RDWR | os.O_CREAT)
     with pytest.raises(OSError, match="Invalid argument"):
         peek(file)

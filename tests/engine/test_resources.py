@@ -16,7 +16,7 @@ def app(**more: object) -> app_definitions.Definition:
     return app_definitions.complete({"id": "/a", "cmd": "true", **more})
 
 
-def test_what_does_not_fit_is_refused_with_its_reason_and_the_numbers() -> None:
+def test_a_task_that_does_not_fit_is_refused_with_reason_and_numbers() -> None:
     resources = Resources(cpus=1, mem=100)
     resources.take("one", app(cpus=0.8, mem=10))
     with pytest.raises(NoRoom) as caught:
@@ -28,7 +28,7 @@ def test_what_does_not_fit_is_refused_with_its_reason_and_the_numbers() -> None:
     assert caught.value.reason == "InsufficientMemory"
 
 
-def test_what_is_given_back_can_be_taken_again() -> None:
+def test_a_share_that_is_given_back_can_be_taken_again() -> None:
     resources = Resources(cpus=1, mem=100)
     for _ in range(1000):
         resources.take("one", app(cpus=1, mem=100))
@@ -42,7 +42,7 @@ def test_ten_tenths_fit_into_one() -> None:
         resources.take(str(number), app(cpus=0.1, mem=10))
 
 
-def test_giving_back_twice_gives_once() -> None:
+def test_giving_back_twice_counts_once() -> None:
     resources = Resources(cpus=1, mem=100)
     resources.take("one", app(cpus=0.5, mem=50))
     resources.give_back("one")
@@ -50,12 +50,12 @@ def test_giving_back_twice_gives_once() -> None:
     assert resources.free() == (1, 100)
 
 
-def test_the_setting_wins_over_the_machine() -> None:
+def test_a_setting_takes_precedence_over_the_machine() -> None:
     assert promised_cpus(3) == 3
     assert promised_cpus(0) >= 32
 
 
-def test_a_preferred_port_is_taken_when_it_is_free() -> None:
+def test_a_preferred_port_is_used_when_it_is_free() -> None:
     with bind("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         with bind("127.0.0.1", 0, [port]) as second:
@@ -64,13 +64,13 @@ def test_a_preferred_port_is_taken_when_it_is_free() -> None:
         assert again.getsockname()[1] == port
 
 
-def test_a_wanted_port_that_is_taken_is_insufficient_ports() -> None:
+def test_a_fixed_port_that_is_in_use_is_insufficient_ports() -> None:
     with bind("127.0.0.1", 0) as taken, pytest.raises(NoRoom) as caught:
         bind("127.0.0.1", taken.getsockname()[1])
     assert caught.value.reason == "InsufficientPorts"
 
 
-def test_a_bound_socket_takes_connections_at_once() -> None:
+def test_a_bound_socket_accepts_connections_at_once() -> None:
     with bind("127.0.0.1", 0) as sock, socket.create_connection(sock.getsockname()):
         pass
 
@@ -82,7 +82,7 @@ def test_a_bound_socket_takes_connections_at_once() -> None:
         ({"constraints": [["hostname", "UNIQUE"]]}, 1, "UnfulfilledConstraint"),
     ],
 )
-def test_what_one_machine_cannot_offer_is_refused(
+def test_roles_and_constraints_that_one_machine_cannot_meet_are_refused(
     more: dict[str, object], running: int, reason: str
 ) -> None:
     with pytest.raises(NoRoom) as caught:

@@ -1,12 +1,15 @@
-"""What a fork could get wrong, and what becomes of a zygote."""
+"""What a forked task could get wrong compared with an executed one, and failures of zygotes."""
 
 import asyncio
+import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +19,16 @@ import pytest
 from launching import FORKED, Bench, until
 
 import live
-from fob.contract import COMMAND
+from fob.contract import COMMAND, FUNCTION
+from fob.engine import programs
 from fob.engine.runtime import spares, zygote_launcher
 from fob.engine.runtime.launcher import Exit
 from fob.engine.runtime.process_launcher import ProcessLauncher, identity
+from fob.engine.runtime.zygote_launcher import ZygoteLauncher
 from fob.functions import app_definition
 from fob.functions.options import Options
 
-# all that a process can see of how it was started, and that should not tell
+# all that a process can see of how it was started: the same, however it was
 ABOUT = """
 import atexit, gc, json, locale, os, resource, signal, socket, stat, subprocess, sys, threading
 descriptors = {}
@@ -76,12 +81,12 @@ def run(tmp_path: Path) -> Callable[[Body], None]:
 
 
 async def forked_output(bench: Bench, given: str, **options: Any) -> str:
-    told, _, output = (await bench.output_of(f"{FORKED}\n{given}", **options)).partition("\n")
-    assert told == "forked"
+    how, _, output = (await bench.output_of(f"{FORKED}\n{given}", **options)).partition("\n")
+    assert how == "forked"
     return output
 
 
-def test_a_forked_process_sees_what_an_executed_one_does(
+def test_a_forked_process_sees_the_same_as_an_executed_one(
     run: Callable[[Body], None], tmp_path: Path
 ) -> None:
     environment = {"MESOS_TASK_ID": "t.1", "TZ": "Asia/Tokyo", "EMPTY": "", "ODD": "ö=\n"}
@@ -99,7 +104,7 @@ def test_a_forked_process_sees_what_an_executed_one_does(
 
 
 def without(passed: dict[str, int], about: dict[str, Any]) -> dict[str, Any]:
-    """What was told, but for the numbers of descriptors, which are the launcher's to choose."""
+    """What was seen, without the numbers of descriptors, which each launcher chooses itself."""
     for name in passed:
         del about["environ"][name]
     about["descriptors"] = list(about["descriptors"].values())
@@ -108,7 +113,7 @@ def without(passed: dict[str, int], about: dict[str, Any]) -> dict[str, Any]:
     return about
 
 
-def test_each_has_chances_of_its_own(run: Callable[[Body], None]) -> None:
+def test_each_process_has_random_numbers_of_its_own(run: Callable[[Body], None]) -> None:
     given = (
         "import os, random, secrets, tempfile, uuid\n"
         "print(random.random(), random.Random().random(), secrets.token_hex(), uuid.uuid4(),\n"
@@ -124,7 +129,7 @@ def test_each_has_chances_of_its_own(run: Callable[[Body], None]) -> None:
     run(body)
 
 
-def test_a_program_that_has_loaded_random_is_seeded_anew(
+def test_a_child_of_a_program_that_has_seeded_random_is_seeded_again(
     run: Callable[[Body], None],
 ) -> None:
     async def body(bench: Bench) -> None:
@@ -166,7 +171,7 @@ def test_it_can_fork_and_start_processes_itself(run: Callable[[Body], None]) -> 
     run(body)
 
 
-# what cannot be forked is executed
+# tasks that are executed, because they cannot be forked
 
 
 @pytest.mark.parametrize(
@@ -181,7 +186,7 @@ def test_it_can_fork_and_start_processes_itself(run: Callable[[Body], None]) -> 
         {"PADDING": "x" * 140_000},
     ],
 )
-def test_what_would_start_differently_is_executed(
+def test_a_task_that_would_start_differently_is_executed(
     run: Callable[[Body], None], variables: dict[str, str]
 ) -> None:
     async def body(bench: Bench) -> None:
@@ -192,7 +197,7 @@ def test_what_would_start_differently_is_executed(
     run(body)
 
 
-def test_what_is_packed_badly_is_executed(run: Callable[[Body], None]) -> None:
+def test_a_task_with_an_invalid_value_is_executed(run: Callable[[Body], None]) -> None:
     async def body(bench: Bench) -> None:
         whole = launching.packed(bench.program, "")
         for value in ("", "é", "AAAA", whole[: len(whole) // 2]):
@@ -209,11 +214,33 @@ def test_the_commands_of_functions_can_be_forked() -> None:
     assert app_definition.app(id_, b"", Options(), created, settings)["cmd"] == COMMAND
 
 
-# what becomes of a zygote
+def test_zygote_and_engine_agree_on_what_they_send() -> None:
+    source = Path(programs.__file__).with_name("zygote.py").read_text()
+    constants = dict(re.findall(r"^([A-Z_]+) = ([^#\n]+)", source, re.MULTILINE))
+    assert constants["CONTROL_FD"].strip() == f'"{spares.CONTROL_FD}"'
+    assert constants["PROGRAM_FD"].strip() == f'"{spares.PROGRAM_FD}"'
+    assert eval(constants["MAX_MESSAGE_BYTES"]) >= zygote_launcher.MAX_MESSAGE_BYTES
+    assert '["SNIPPET"]' in source
+    assert '"SNIPPET":' in COMMAND
+
+
+def test_the_zygote_travels_without_its_comments_and_far_below_the_limit(tmp_path: Path) -> None:
+    source = Path(programs.__file__).with_name("zygote.py").read_bytes()
+    value = ZygoteLauncher(tmp_path)._zygote().environment[FUNCTION]
+    assert len(value) < app_definition.ENCODED_BYTES / 8
+    sent, nul, snippet = zlib.decompress(base64.b64decode(value)).partition(b"\0")
+    assert (nul, snippet) == (b"\0", b"")
+    assert not re.search(rb"^ *#", sent, re.MULTILINE)
+    # the same program, on the same lines
+    assert compile(sent, "zygote", "exec") == compile(source, "zygote", "exec")
+    assert len(sent.splitlines()) == len(source.splitlines())
+
+
+# failures
 
 
 class Family:
-    """The zygote that was started for `folder`, the first of its children, and the spare ones."""
+    """The zygote that was started for `folder`, and its spare children."""
 
     def __init__(self, folder: Path) -> None:
         pids = map(int, filter(str.isdigit, os.listdir("/proc")))
@@ -222,7 +249,7 @@ class Family:
 
 
 def is_child(pid: int, folder: Path) -> bool:
-    """Whether it is this process's child there; those of other tests are elsewhere."""
+    """Whether `pid` is a child of this process in `folder`; other tests have other folders."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         where = Path(os.readlink(f"/proc/{pid}/cwd"))
@@ -252,7 +279,7 @@ def test_a_zygote_that_dies_is_replaced_and_its_children_run_on(
         await until(lambda: identity(old)["started"] is None)
         await bench.until_it_forks()
         assert not ended.done()
-        # and how it ends is known, though its parent in all but name is gone
+        # its exit status is known, although the zygote that forked it is gone
         running.stop(signal.SIGTERM)
         assert await ended == Exit(signal=15)
 
@@ -275,23 +302,23 @@ def test_a_task_is_executed_while_there_is_no_zygote(
     run(body)
 
 
-def test_a_zygote_that_does_not_answer_is_replaced(run: Callable[[Body], None]) -> None:
+def test_a_zygote_that_does_not_respond_is_replaced(run: Callable[[Body], None]) -> None:
     async def body(bench: Bench) -> None:
         family = await whole_family(bench.folder)
         os.kill(family.zygote, signal.SIGSTOP)
-        told = [await bench.output_of(FORKED) for _ in range(spares.SPARES + 1)]
-        assert told == ["forked\n"] * spares.SPARES + ["executed\n"]
+        printed = [await bench.output_of(FORKED) for _ in range(spares.SPARES + 1)]
+        assert printed == ["forked\n"] * spares.SPARES + ["executed\n"]
         await until(lambda: identity(family.zygote)["started"] is None)
         await bench.until_it_forks()
 
     run(body)
 
 
-def test_a_spare_that_dies_harms_nobody(run: Callable[[Body], None]) -> None:
+def test_a_task_is_executed_when_the_spares_have_died(run: Callable[[Body], None]) -> None:
     async def body(bench: Bench) -> None:
         for pid in (await whole_family(bench.folder)).spares:
             os.kill(pid, signal.SIGKILL)
-            # without the loop, which would see it
+            # blocks the loop, so that the launcher does not see the exits
             live.until(lambda pid=pid: identity(pid)["started"] is None)
         assert await bench.output_of(FORKED) == "executed\n"
         await bench.until_it_forks()
@@ -299,7 +326,7 @@ def test_a_spare_that_dies_harms_nobody(run: Callable[[Body], None]) -> None:
     run(body)
 
 
-def test_more_at_once_than_there_are_spares_are_forked(run: Callable[[Body], None]) -> None:
+def test_more_tasks_at_once_than_spares_are_forked(run: Callable[[Body], None]) -> None:
     async def body(bench: Bench) -> None:
         await whole_family(bench.folder)
         given = "import gc, os; os._exit(40 + bool(gc.get_freeze_count()))"
@@ -312,7 +339,7 @@ def test_more_at_once_than_there_are_spares_are_forked(run: Callable[[Body], Non
     run(body)
 
 
-def test_a_program_that_cannot_be_loaded_is_executed(run: Callable[[Body], None]) -> None:
+def test_a_task_whose_program_cannot_be_loaded_is_executed(run: Callable[[Body], None]) -> None:
     async def body(bench: Bench) -> None:
         bench.program = b"exec(SNIPPET)\n"
         for _ in range(5):
@@ -321,7 +348,7 @@ def test_a_program_that_cannot_be_loaded_is_executed(run: Callable[[Body], None]
     run(body)
 
 
-def test_a_child_compiles_with_what_python_has(run: Callable[[Body], None]) -> None:
+def test_a_child_compiles_with_pythons_own_compile(run: Callable[[Body], None]) -> None:
     program = b"def rehearse():\n    compile('1', 'rehearsed', 'eval', dont_inherit=True)\n\n"
 
     async def body(bench: Bench) -> None:
@@ -347,7 +374,7 @@ def test_a_rehearsal_leaves_nothing_behind() -> None:
     subprocess.run([sys.executable, "-I", "-S", "-c", code, runner], check=True, timeout=30)
 
 
-def test_what_is_made_after_gaps_are_filled_lies_side_by_side() -> None:
+def test_objects_made_after_gaps_are_filled_lie_side_by_side() -> None:
     code = (
         "from fob.engine.programs import zygote\n"
         "made = [bytes(200 - 33) for _ in range(40)]\n"
@@ -360,7 +387,7 @@ def test_what_is_made_after_gaps_are_filled_lies_side_by_side() -> None:
     )
 
 
-def test_only_so_many_programs_have_a_zygote(
+def test_the_least_recently_used_zygote_is_ended_when_there_are_too_many(
     run: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zygote_launcher, "MAX_ZYGOTES", 1)
@@ -376,7 +403,7 @@ def test_only_so_many_programs_have_a_zygote(
 
 
 def test_nothing_is_left_of_an_engine_that_is_killed(tmp_path: Path) -> None:
-    """The zygote and its spares end by themselves; what was told to be something goes on."""
+    """The zygote and its spares exit by themselves; a task that runs goes on."""
     script = (
         "import asyncio, os, sys; from pathlib import Path; import launching\n"
         "async def body(bench):\n"

@@ -22,9 +22,9 @@ a few children in stock, and sends one of them a task.
 # SOCK_SEQPACKET keeps the boundaries of messages, so a task is received by one recvmsg(2) with its
 # descriptors, and unlike SOCK_DGRAM it reports the end of the peer: recvmsg() returns nothing.
 #
-# Who is whose parent: children are forked with CLONE_PARENT, so the engine is their parent, not the
-# zygote. It gets their exit status from waitid(2) as from any process that it started; the kernel
-# sends it the zygote's own exit signal, SIGCHLD. A task outlives the zygote.
+# Children are forked with CLONE_PARENT: their parent is the engine, not the zygote. The engine gets
+# their exit status from waitid(2), as from any process that it started; the exit signal that the
+# kernel sends it is the zygote's own, SIGCHLD. A task outlives the zygote.
 #
 # What can go wrong between these steps:
 # - The engine dies. The kernel closes its ends of all sockets, also of a channel that is still on

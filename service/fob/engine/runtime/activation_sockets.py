@@ -9,7 +9,7 @@ is refused or closed on the way from the process to the engine and back.
 #
 # - The engine binds the listening socket and never closes it while the task exists; processes of
 #   the task inherit it. So it is open all the time, and the kernel completes connections to it (up
-#   to its backlog) whether anybody accepts them or not.
+#   to its backlog) whether a process accepts them or not.
 # - To go idle, the process stops reading and sends one datagram to the engine's socket IDLE_SOCKET:
 #   its task's id, and with SCM_RIGHTS a socket for the reply, its listening socket, and its open
 #   connections. A descriptor in a queued datagram counts as open, so a process that dies after
