@@ -234,7 +234,7 @@ def test_while_marathon_is_away_what_was_known_last_is_answered(house):
 def test_a_new_dispatcher_knows_the_functions_there_are(house, make_house):
     id_ = house.gen()
     house.place(id_, 4711)
-    house.functions._ours.clear()
+    house.functions._timeouts.clear()
     assert house.ask("GET", f"/api/meta/{id_}").json()["port"] == 4711
     for name in os.listdir(house.folder):
         (house.folder / name).unlink()

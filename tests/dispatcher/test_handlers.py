@@ -41,7 +41,7 @@ def test_meta_is_the_published_bytes(house):
     house.place(id_, 25974)
     house.app(id_)["tasks"][0]["host"] = "10.0.6.172"
     # a table that has not heard of it asks Marathon
-    house.functions._ours.clear()
+    house.functions._timeouts.clear()
     answer = house.ask("GET", f"/api/meta/{id_}")
     assert answer.content == b'{"host": "10.0.6.172", "port": 25974}'
     assert answer.headers["Etag"] == '"b69f36130995a150445c04026c126e8cf9d069c7"'

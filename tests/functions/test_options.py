@@ -75,11 +75,11 @@ def test_the_value_of_a_refused_variable_is_not_told():
 
 
 def test_too_much_environment_is_refused_with_the_numbers():
-    with pytest.raises(BadRequest, match="65546 bytes, and 65536"):
+    with pytest.raises(BadRequest, match="65546 bytes; the limit is 65536"):
         options.from_query({"env.A": ["x" * 65545]})
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     with pytest.raises(BadRequest) as caught:
         options.from_query({"cpus": ["x"], "mem": ["y"], "color": ["red"], "name": ["a", "b"]})
     assert len(caught.value.details) == 4

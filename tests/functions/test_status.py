@@ -43,7 +43,7 @@ def test_a_failure_in_backoff_says_when_it_is_tried_again():
     found = of({"lastTaskFailure": FAILURE}, queue=queued(2.3))
     assert (found.state, found.next_retry, found.final) == ("failed", 2.3, False)
     assert found.retry_after == 3
-    assert found.reason == "exit 3; it is started again in 2.3 s"
+    assert found.reason == "exit 3; it restarts in 2.3 s"
     assert found.last_failure["message"] == FAILURE["message"]
 
 
@@ -78,16 +78,16 @@ def test_waiting_names_marathons_reasons_with_the_numbers():
 
 
 def test_what_answers_says_what_keeps_the_one_that_is_to_come():
-    assert of(ready=1).reason == "1 of 2 instances answer"
+    assert of(ready=1).reason == "1 of 2 instances are ready"
     rejects = [{"reason": "InsufficientCpus", "declined": 4, "processed": 4}]
     lacking = queued(processedOffersSummary={"rejectSummaryLastOffers": rejects})
     said = of(ready=1, queue=lacking)
     assert said.state == "running"
-    assert said.reason.startswith("1 of 2 instances answer, and another one is to come: ")
+    assert said.reason.startswith("1 of 2 instances are ready; another one is pending: ")
     assert "InsufficientCpus (4 of 4 offers)" in said.reason
     again = of({"lastTaskFailure": FAILURE}, ready=2, queue=queued(7))
-    assert again.reason.endswith("is to come: exit 3; it is started again in 7 s")
-    assert of(ready=2, queue=queued(count=0)).reason == "2 of 2 instances answer"
+    assert again.reason.endswith("is pending: exit 3; it restarts in 7 s")
+    assert of(ready=2, queue=queued(count=0)).reason == "2 of 2 instances are ready"
 
 
 def test_waiting_without_a_reason_is_waiting():

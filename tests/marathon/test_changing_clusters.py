@@ -127,7 +127,7 @@ def test_a_change_without_room_leaves_what_is_there_and_says_why(
     assert dispatcher.call(id_) == HELLO
     [listed] = dispatcher.answer("GET", "/api/functions")["functions"]
     assert listed["state"] == "running"
-    assert "1 of 1 instances answer, and another one is to come" in listed["reason"]
+    assert "1 of 1 instances are ready; another one is pending" in listed["reason"]
     assert "InsufficientMemory (3 of 3 offers)" in listed["reason"]
     [before] = cluster.tasks[f"/fob-aviary/{id_}"]
     cluster.make_room()

@@ -63,7 +63,7 @@ def test_a_crash_is_told_with_its_reason_and_its_log(
     live.until(lambda: state(dispatcher, id_) == "failed", "the failure")
     status, _, message = dispatcher.refusal("GET", f"/api/meta/{id_}")
     assert status == 503
-    assert "Command exited with status 9; it is started again in 7 s" in message
+    assert "Command exited with status 9; it restarts in 7 s" in message
     assert dispatcher.ask("GET", f"/api/functions/{id_}/logs?stream=stdout").text == "up\n"
 
 

@@ -1,4 +1,4 @@
-"""What a function printed: read from its instances' sandboxes, told like `tail` does."""
+"""The output of a function, read from its instances' sandboxes and formatted as `tail` does."""
 
 import asyncio
 import codecs
@@ -11,21 +11,20 @@ from fob.marathon.task_info import TaskInfo
 
 KEYS = ("tail", "follow", "stream", "task")
 STREAMS = ("stdout", "stderr")
-MOST_LINES = 10_000
+MAX_LINES = 10_000
 
-# Mesos gives out 64 KiB at a time at most
-CHUNK_BYTES = 32 * 1024
-TAIL_BYTES = 512 * 1024
-# a sandbox has no events, so a followed one is looked at this often (seconds)
-LOOK_EVERY = 0.3
-# ... and its function's instances are listed at every change, or else this often
-LIST_EVERY = 5.0
+CHUNK_BYTES = 32 * 1024  # Mesos returns at most 64 KiB at a time
+MAX_TAIL_BYTES = 512 * 1024
+# A sandbox has no events, so a followed one is polled this often (seconds).
+POLL_SECONDS = 0.3
+# The function's instances are listed after every change, and at least this often (seconds).
+LIST_SECONDS = 5.0
 
 ReadFile = Callable[[TaskInfo, str, int, int], Awaitable[tuple[str, int]]]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LogQuery:
     """Which logs: the last `tail` lines of each of `streams`, of one `task` or of all ("")."""
 
     tail: int = 100
@@ -34,13 +33,13 @@ class Wanted:
     task: str = ""
 
 
-def wanted(query: Mapping[str, list[str]]) -> Wanted:
-    """What a query asks for; raises `BadRequest`."""
+def from_query(query: Mapping[str, list[str]]) -> LogQuery:
+    """Read a query string; raises `BadRequest`."""
     value = {key: texts[-1] for key, texts in query.items()}
-    tail = value.get("tail", str(Wanted.tail))
-    if not (tail.isascii() and tail.isdigit() and len(tail) < 9 and int(tail) <= MOST_LINES):
+    tail = value.get("tail", str(LogQuery.tail))
+    if not (tail.isascii() and tail.isdigit() and len(tail) < 9 and int(tail) <= MAX_LINES):
         raise BadRequest(
-            f"tail={tail[:50]!r} is not a number of lines from 0 to {MOST_LINES}",
+            f"tail={tail[:50]!r} is not a number of lines from 0 to {MAX_LINES}",
             code="bad_option",
         )
     follow = value.get("follow", "false").lower()
@@ -49,7 +48,7 @@ def wanted(query: Mapping[str, list[str]]) -> Wanted:
     stream = value.get("stream", "")
     if stream not in ("", *STREAMS):
         raise BadRequest(f"stream={stream[:50]!r}: give stdout or stderr", code="bad_option")
-    return Wanted(
+    return LogQuery(
         int(tail),
         follow in ("", "1", "true"),
         (stream,) if stream else STREAMS,
@@ -58,7 +57,7 @@ def wanted(query: Mapping[str, list[str]]) -> Wanted:
 
 
 class _File:
-    """One log of one instance, read on from where it was left."""
+    """One log of one instance, which remembers how far it was read."""
 
     def __init__(self, read: ReadFile, task: TaskInfo, name: str) -> None:
         self.title = f"{name} of {task.id}"
@@ -67,22 +66,22 @@ class _File:
         self._task = task
         self._name = name
         self._offset = 0
-        self._characters = _UTF8("replace")
+        self._decoder = _UTF8("replace")
 
     async def tail(self, lines: int) -> str:
-        """The last lines; from here on `more` goes on."""
+        """Return the last lines; `more` continues after them."""
         size = await self._size()
-        self._offset = max(0, size - TAIL_BYTES)
+        self._offset = max(0, size - MAX_TAIL_BYTES)
         text = await self._until(size)
         return "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
 
     async def more(self) -> str:
-        """What came since, or of very much the beginning."""
+        """Return what was added since, up to `MAX_TAIL_BYTES`."""
         size = await self._size()
-        if size < self._offset:  # it was rotated away, and begun anew
+        if size < self._offset:  # it was rotated, and a new one begun
             self._offset = 0
-            self._characters.reset()
-        return await self._until(min(size, self._offset + TAIL_BYTES))
+            self._decoder.reset()
+        return await self._until(min(size, self._offset + MAX_TAIL_BYTES))
 
     async def _size(self) -> int:
         try:
@@ -91,97 +90,99 @@ class _File:
             return 0
 
     async def _until(self, size: int) -> str:
-        # the way is counted in the bytes asked for: a text may have more or fewer than its file
+        # The offset advances by the bytes requested: Mesos returns text, whose length in bytes can
+        # differ from the file's where that is not UTF-8.
         texts = []
         while self._offset < size:
             length = min(CHUNK_BYTES, size - self._offset)
             try:
                 text, _ = await self._read(self._task, self._name, self._offset, length)
-            except NotFound:  # it went away meanwhile
+            except NotFound:  # it was removed meanwhile
                 break
-            texts.append(self._characters.decode(_bytes(text)))
+            texts.append(self._decoder.decode(_bytes(text)))
             self._offset += length
         return "".join(texts)
 
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")
-# surrogates that stand for no byte
+# Surrogates that do not stand for a byte (PEP 383).
 _STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def _bytes(text: str) -> bytes:
-    """The bytes of a piece of a log, which may begin and end within a character."""
+    """Return the bytes of a part of a log, which may begin and end within a character."""
     return _STRAY.sub("\ufffd", text).encode("utf-8", "surrogateescape")
 
 
 class LogReader:
-    """Reads the logs of all instances; each piece under a title when there are several logs.
+    """Reads the logs of all instances; if there are several, each part has a title.
 
-    `instances` lists the instances, `changed` is done at their next change or after a time.
+    `instances` lists the instances. `next_change` returns a future that is done at their next
+    change, or after the given number of seconds.
     """
 
     def __init__(
         self,
         read: ReadFile,
         instances: Callable[[], Awaitable[list[TaskInfo]]],
-        changed: Callable[[float], asyncio.Future[None]],
-        wanted: Wanted,
+        next_change: Callable[[float], asyncio.Future[None]],
+        query: LogQuery,
     ) -> None:
         self._read = read
         self._instances = instances
-        self._changed = changed
-        self._wanted = wanted
+        self._next_change = next_change
+        self._query = query
         self._files: dict[str, _File] = {}
         self._title = ""
         self._change: asyncio.Future[None] | None = None
 
     async def start(self) -> str:
-        """The tails of all logs, with a word in place of one that cannot be read.
+        """Return the tails of all logs, with an error message in place of an unreadable one.
 
-        Raises `NotFound` when there is no such function, and what the first log does when none can
-        be read.
+        Raises `NotFound` if there is no such function, and the first log's error if none can be
+        read.
         """
         files = await self._list()
-        told = await self._read_all(files, [file.tail(self._wanted.tail) for file in files])
+        text = await self._read_all(files, [file.tail(self._query.tail) for file in files])
         if files and files[0].problem and all(file.problem for file in files):
             raise files[0].problem
-        return told
+        return text
 
     async def more(self) -> str:
-        """What was printed since, maybe nothing; takes `LOOK_EVERY` seconds."""
+        """Return what was printed since, perhaps nothing, after up to `POLL_SECONDS`."""
         if self._change is None or self._change.done():
-            self._change = self._changed(LIST_EVERY)
+            self._change = self._next_change(LIST_SECONDS)
             await self._list()
-        await asyncio.wait({self._change}, timeout=LOOK_EVERY)
+        await asyncio.wait({self._change}, timeout=POLL_SECONDS)
         files = list(self._files.values())
         return await self._read_all(files, [file.more() for file in files])
 
     async def _list(self) -> list[_File]:
-        """The logs there are; those of instances that are gone are forgotten."""
+        """List the current logs, and forget those of instances that are gone."""
         kept = {}
         for task in await self._instances():
-            for name in self._wanted.streams:
+            for name in self._query.streams:
                 file = _File(self._read, task, name)
                 kept[file.title] = self._files.get(file.title, file)
         self._files = kept
         return list(kept.values())
 
     async def _read_all(self, files: list[_File], reading: list[Coroutine[None, None, str]]) -> str:
-        return self._told(files, await asyncio.gather(*map(_text, files, reading)))
+        return self._joined(files, await asyncio.gather(*map(_text, files, reading)))
 
-    def _told(self, files: list[_File], texts: list[str]) -> str:
-        pieces = []
+    def _joined(self, files: list[_File], texts: list[str]) -> str:
+        parts = []
         for file, text in zip(files, texts, strict=True):
             if text and file.title != self._title and len(files) > 1:
-                pieces.append(f"==> {file.title} <==\n")
+                parts.append(f"==> {file.title} <==\n")
             if text:
                 self._title = file.title
-                pieces.append(text)
-        return "".join(pieces)
+                parts.append(text)
+        return "".join(parts)
 
 
 async def _text(file: _File, reading: Coroutine[None, None, str]) -> str:
-    """What was read; or once, until it can be read again, why not."""
+    """Return what was read; after an error its message, once until reading works again."""
     try:
         text = await reading
     except FobError as error:

@@ -1,4 +1,4 @@
-"""A function as an OpenAPI 3.1 document, made of what its runner tells of it."""
+"""A function as an OpenAPI 3.1 document, made from its runner's description of it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 Schema = dict[str, Any]
 
 BINARY = "application/octet-stream"
-# conventions whose parameters and results fob knows
+# Conventions whose parameters and results fob knows.
 OURS = ("plain", "script")
 _REF = "#/$defs/"
 _SIMPLE = {"string", "integer", "number", "boolean", "null"}
@@ -29,66 +29,68 @@ _ERROR = {
 
 
 def document(
-    title: str, sha256: str, told: Mapping[str, Any], servers: Iterable[str]
+    title: str, sha256: str, description: Mapping[str, Any], servers: Iterable[str]
 ) -> dict[str, Any]:
-    """The document for a function.
+    """Return the document of a function.
 
-    `title` is its name or id, `sha256` that of its file, `told` the answer to `OPTIONS *`, and
-    `servers` are the URLs where it can be called.
+    `title` is its name or id, `sha256` the digest of its file, `description` the JSON with which
+    its runner responds to `OPTIONS *`, and `servers` are the URLs at which it can be called.
     """
     components: dict[str, Schema] = {"Error": _ERROR}
-    takes = _moved(told["parameters"] or {}, components)
-    gives = _moved(told["returns"] or {}, components)
-    ours = told["convention"] in OURS
-    answers = _responses(gives if ours else None)
-    calls = _calls(takes, components) if ours else _any_call()
-    about = {"summary": told["signature"], "responses": answers}
+    parameters = _moved(description["parameters"] or {}, components)
+    result = _moved(description["returns"] or {}, components)
+    ours = description["convention"] in OURS
+    calls = _calls(parameters, components) if ours else _any_call()
+    responses = _responses(result if ours else None)
+    common = {"summary": description["signature"], "responses": responses}
     return {
         "openapi": "3.1.0",
-        "info": _info(title, sha256, told),
+        "info": _info(title, sha256, description),
         "servers": [{"url": url} for url in servers],
-        "paths": {"/": {method: call | about for method, call in calls}},
+        "paths": {"/": {method: call | common for method, call in calls}},
         "components": {"schemas": components},
-        "x-fob": {key: told[key] for key in ("entry", "convention", "why", "signature")},
+        "x-fob": {key: description[key] for key in ("entry", "convention", "why", "signature")},
     }
 
 
-def _info(title: str, sha256: str, told: Mapping[str, Any]) -> dict[str, str]:
-    info = {"title": title, "summary": told["signature"], "version": sha256[:12]}
-    return info | ({"description": told["doc"]} if told["doc"] else {})
+def _info(title: str, sha256: str, description: Mapping[str, Any]) -> dict[str, str]:
+    info = {"title": title, "summary": description["signature"], "version": sha256[:12]}
+    return info | ({"description": description["doc"]} if description["doc"] else {})
 
 
 def _any_call() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The calls of a function that sees to its requests itself."""
+    """Yield the operations of a function that parses its requests itself."""
     yield "get", {"operationId": "get"}
     yield "post", {"operationId": "post", "requestBody": {"content": {"*/*": {}}}}
 
 
-def _calls(takes: Schema, components: Mapping[str, Schema]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The ways to call a function with its arguments: in a query if all are simple, in a body."""
-    properties: dict[str, Schema] = takes.get("properties", {})
-    required = takes.get("required", [])
+def _calls(
+    parameters: Schema, components: Mapping[str, Schema]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the operations: GET with arguments in the query if all are simple, POST with a body."""
+    properties: dict[str, Schema] = parameters.get("properties", {})
+    required = parameters.get("required", [])
     raw = [name for name, schema in properties.items() if schema.get("contentMediaType") == BINARY]
     simple = {n: s for n, s in properties.items() if n not in raw and _is_simple(s, components)}
     query = [_query(name, schema, name in required) for name, schema in simple.items()]
     if len(simple) == len(properties):
         yield "get", {"operationId": "get", "parameters": query}
-    content: dict[str, Any] = {"application/json": {"schema": takes}}
+    content: dict[str, Any] = {"application/json": {"schema": parameters}}
     post: dict[str, Any] = {"operationId": "post"}
-    if raw:  # its bytes are the body, and the others go into the query
+    if raw:  # its bytes are the body, and the other arguments go into the query
         content = {BINARY: {}} | (content if len(properties) > 1 else {})
         post["parameters"] = [parameter | {"required": False} for parameter in query]
     yield "post", post | {"requestBody": {"required": bool(required), "content": content}}
 
 
 def _query(name: str, schema: Schema, required: bool) -> dict[str, Any]:
-    said = {key: value for key, value in schema.items() if key == "description"}
+    described = {key: value for key, value in schema.items() if key == "description"}
     rest = {key: value for key, value in schema.items() if key != "description"}
-    return {"name": name, "in": "query", "required": required, "schema": rest} | said
+    return {"name": name, "in": "query", "required": required, "schema": rest} | described
 
 
 def _is_simple(schema: Schema, components: Mapping[str, Schema], inside: bool = False) -> bool:
-    """Whether text in a query says it well: a single value, or a list of such values."""
+    """Whether it fits into a query: a single value, or a list of single values."""
     if "$ref" in schema:
         target = components[schema["$ref"].rpartition("/")[2]]
         return "enum" in target and _is_simple(target, components, inside)
@@ -103,20 +105,20 @@ def _is_simple(schema: Schema, components: Mapping[str, Schema], inside: bool = 
 
 
 def _responses(result: Schema | None) -> dict[str, Any]:
-    """The answers of a call; `result` is None when the function makes them itself."""
+    """Return the responses of a call; `result` is None if the function makes them itself."""
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     content = {"*/*": {}} if result is None else _success(result)
     return {
-        "200": {"description": "What it answers", "content": content},
+        "200": {"description": "The function's result", "content": content},
         "400": {"description": "Arguments are missing, unknown or wrong", "content": error},
         "500": {"description": "The function failed", "content": error},
-        "default": {"description": "It did not come to a call, or to its end", "content": error},
+        "default": {"description": "The call did not begin, or did not end", "content": error},
     }
 
 
 def _success(result: Schema) -> dict[str, Any]:
     if result == {"type": "string", "contentEncoding": "base64"}:
-        return {BINARY: {}}  # bytes are answered as they are
+        return {BINARY: {}}  # bytes are the body, unencoded
     schema = {
         "type": "object",
         "required": ["result"],
@@ -130,8 +132,10 @@ def _success(result: Schema) -> dict[str, Any]:
 
 
 def _moved(schema: Schema, components: dict[str, Schema]) -> Schema:
-    """The schema with its definitions moved to `components`; a different one of the same name
-    that is there already makes all of them get other names."""
+    """Return the schema with its definitions moved to `components`.
+
+    If `components` has a different definition of the same name, all of them are renamed.
+    """
     definitions: dict[str, Schema] = schema.get("$defs", {})
     suffix = ""
     while any(
@@ -146,7 +150,7 @@ def _moved(schema: Schema, components: dict[str, Schema]) -> Schema:
 
 
 def _renamed(value: Any, suffix: str) -> Any:
-    """`value` with its references leading to `components`, all names ending in `suffix`."""
+    """Return `value` with its references pointing to `components`, `suffix` added to the names."""
     if isinstance(value, dict):
         return {key: _renamed(item, suffix) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""What a caller may say about a function: one table of names, kinds and ranges.
+"""The options of a function: one table of their names, kinds and ranges.
 
-The same table reads the query of `POST /api/gen` (text) and the body of `PATCH` (JSON), and every
-fault is told at once.
+The table reads both the query of `POST /api/gen` (text) and the body of `PATCH` (JSON). An error
+lists every fault at once.
 """
 
 import math
@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fob.config import ACTIVATIONS
 from fob.errors import BadRequest
 
-ENV_BYTES = 64 * 1024
+MAX_ENV_BYTES = 64 * 1024
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = re.compile(
@@ -24,8 +25,8 @@ _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 @dataclass(frozen=True)
 class Options:
-    """How a function is to run; the defaults are those of a function that says nothing. The service
-    settles `mem` (MiB), `activation` and `keep_alive` (seconds) where they are empty."""
+    """How to run a function. Where `mem` (MiB), `activation` and `keep_alive` (seconds) are empty,
+    the service decides."""
 
     entry: str | None = None
     name: str = ""
@@ -41,7 +42,7 @@ class Options:
 
 
 class _Fault(Exception):
-    """One wrong value, in words."""
+    """What is wrong with one value."""
 
 
 def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
@@ -87,8 +88,8 @@ def _cors(value: Any) -> str:
 
 
 def _activation(value: Any) -> str:
-    if value not in ("always", "on-demand"):
-        raise _Fault("is neither always nor on-demand")
+    if value not in ACTIVATIONS:
+        raise _Fault(f"is not {' or '.join(ACTIVATIONS)}")
     return str(value)
 
 
@@ -108,7 +109,7 @@ _CHANGEABLE = tuple(name for name in _KINDS if name != "entry")
 
 
 def from_query(query: Mapping[str, list[str]]) -> Options:
-    """The options in a query string; raises `BadRequest` naming every fault."""
+    """Read the options in a query string; raises `BadRequest` listing every fault."""
     values: dict[str, Any] = {}
     env: dict[str, str] = {}
     faults = [f"{key} is given {len(v)} times" for key, v in query.items() if len(v) > 1]
@@ -121,15 +122,15 @@ def from_query(query: Mapping[str, list[str]]) -> Options:
             else:
                 raise _Fault(f"is not known; known are {', '.join(_KINDS)} and env.NAME")
         except _Fault as fault:
-            faults.append(_told(key, texts[-1], fault))
-    _raise(faults + _too_much(env))
+            faults.append(_describe(key, texts[-1], fault))
+    _raise_for(faults + _too_much(env))
     return Options(**values, env=env)
 
 
 def from_change(body: Any) -> dict[str, Any]:
-    """The settings a PATCH body asks for: name to value; a null in `env` removes that variable.
+    """Return the settings that a PATCH body changes, by name; None in `env` removes a variable.
 
-    Raises `BadRequest` naming every fault.
+    Raises `BadRequest` listing every fault.
     """
     if not isinstance(body, dict) or not body:
         raise BadRequest(
@@ -142,16 +143,16 @@ def from_change(body: Any) -> dict[str, Any]:
         try:
             values[key] = _changed(key, value)
         except _Fault as fault:
-            faults.append(_told(key, value, fault))
+            faults.append(_describe(key, value, fault))
     kept = {name: v for name, v in values.get("env", {}).items() if v is not None}
-    _raise(faults + _too_much(kept))
+    _raise_for(faults + _too_much(kept))
     return values
 
 
 def _changed(key: str, value: Any) -> Any:
     if key == "env":
         if not isinstance(value, dict):
-            raise _Fault("is not an object of names and texts")
+            raise _Fault("is not an object of names and strings")
         return {name: v if v is None else _env(name, v) for name, v in value.items()}
     if key not in _CHANGEABLE:
         raise _Fault(f"cannot be changed; known are {', '.join(_CHANGEABLE)} and env")
@@ -164,7 +165,7 @@ def _env(name: str, value: Any) -> str:
     if _RESERVED.fullmatch(name):
         raise _Fault(f"would set {name}, which belongs to fob, Marathon or the system")
     if not isinstance(value, str) or "\0" in value or not _encodable(value):
-        raise _Fault(f"needs a text without NUL for {name}")
+        raise _Fault(f"needs a string without NUL for {name}")
     return value
 
 
@@ -178,15 +179,15 @@ def _encodable(value: str) -> bool:
 
 def _too_much(env: Mapping[str, str]) -> list[str]:
     size = sum(len(name) + len(value.encode()) for name, value in env.items())
-    return [f"env holds {size} bytes, and {ENV_BYTES} is the most"] if size > ENV_BYTES else []
+    return [f"env has {size} bytes; the limit is {MAX_ENV_BYTES}"] if size > MAX_ENV_BYTES else []
 
 
-def _told(key: str, value: Any, fault: _Fault) -> str:
-    """A fault with the value at fault; those of env stay unsaid, for they may be secrets."""
+def _describe(key: str, value: Any, fault: _Fault) -> str:
+    """Describe a fault with its value, except values of env, which may be secrets."""
     shown = "" if key.startswith("env") else f"={str(value)[:50]!r}"
     return f"{key}{shown} {fault}"
 
 
-def _raise(faults: list[str]) -> None:
+def _raise_for(faults: list[str]) -> None:
     if faults:
         raise BadRequest("; ".join(faults), code="bad_option", details=faults)

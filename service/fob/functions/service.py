@@ -1,6 +1,6 @@
-"""The verbs of the platform: register, find, list, describe, change, remove.
+"""What fob does with functions: register, find, list, describe, change and remove them.
 
-Knows Marathon, the table of tasks, the store and the app definition; nothing of HTTP requests.
+Uses Marathon, the table of its tasks and the store of snippets; independent of HTTP requests.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from fob.functions.options import Options
 from fob.functions.registration import Registration
 from fob.functions.status import (
     Status,
+    failure_json,
     queued_id,
     status,
-    told,
 )
 from fob.functions.store import SnippetStore
 from fob.marathon.client import Marathon
@@ -33,16 +33,16 @@ from fob.marathon.task_table import TaskInfo, TaskTable, tasks_of
 from fob.source import dependencies
 from fob.timeline import Mark
 
-# events get lost; while somebody waits, Marathon itself is asked this often (seconds)
-ASK_AGAIN = 5.0
-# ... and this often as long as there is no stream of events
-ASK_BLIND = 1.0
-# and for the first time, when the function was made just now and events will tell
-ASK_FIRST = 0.5
+# How often Marathon is asked while a caller waits for a first instance, in seconds: events can get
+# lost, so not only after an event; more often without an event stream; and for a function that was
+# just registered not before its event is overdue.
+POLL_SECONDS = 5.0
+POLL_SECONDS_WITHOUT_EVENTS = 1.0
+FIRST_POLL_SECONDS = 0.5
 
 
 class Functions:
-    """What can be done with functions. Ids are uuid4 texts; every method raises `FobError`s."""
+    """The operations on functions. An id is a uuid4 as text; every method raises `FobError`s."""
 
     def __init__(
         self,
@@ -56,77 +56,78 @@ class Functions:
         self._snippets = snippets
         self._registration = Registration(marathon, snippets, placement)
         self._turn = itertools.count()
-        # apps known to be ours: app id -> task version -> seconds a call may take
-        self._ours: dict[str, dict[str, float]] = {}
+        # app id -> task version -> timeout of a call in seconds, for apps known to be functions
+        self._timeouts: dict[str, dict[str, float]] = {}
 
     async def register(self, body: bytes, options: Options, received: Mark) -> str:
-        """Make a function of the file `body`; answers its id once store and Marathon have it.
+        """Register the file `body`; return the function's id once store and Marathon have it.
 
-        When anything fails, nothing is left on either side, or (when Marathon does not even say
-        whether it has the app) a pending record that `settle` clears up.
+        After a failure nothing remains on either side, except when Marathon does not say whether
+        it has the app: then a pending record remains, which `settle` removes.
         """
         app, made = await self._registration.register(body, options, received)
         self._tasks.app_cache.created(app | made)
-        self._ours[app["id"]] = {str(made.get("version")): app_definition.timeout_of(app)}
+        self._timeouts[app["id"]] = {str(made.get("version")): app_definition.timeout_of(app)}
         return app_definition.function_id(app)
 
     async def settle(self) -> None:
-        """Undo registrations that nobody was told of: a crash, or a Marathon that kept silent."""
+        """Undo registrations that no client knows of, after a crash or a silent Marathon."""
         await self._registration.settle()
 
-    def at_hand(self, id_: str) -> tuple[list[TaskInfo], float] | None:
-        """The instances that are known to answer, and the seconds a call to them may take.
+    def known_ready(self, id_: str) -> tuple[list[TaskInfo], float] | None:
+        """Return the instances known to be ready, and the timeout of a call to them in seconds.
 
-        None when Marathon has to be asked (`ready`, `timeout`).
+        None means that Marathon has to be asked, by `ready` and `timeout`.
         """
         app_id = app_definition.app_id(id_)
         known = self._known(app_id)
         if not (known and self._tasks.fresh):
             return None
-        seconds = self._ours[app_id].get(known[0].version)
+        seconds = self._timeouts[app_id].get(known[0].version)
         return None if seconds is None else (known, seconds)
 
     async def ready(self, id_: str, wait: float = 0) -> list[TaskInfo]:
-        """The instances that answer, at least one.
+        """Return the ready instances, at least one.
 
-        Waits up to `wait` seconds for the first; raises `NotReady` with the state and Marathon's
-        reason after that, or at once when waiting alone will not help.
+        Waits up to `wait` seconds for the first. After that, or at once if waiting cannot help,
+        raises `NotReady` with the state and Marathon's reason.
         """
         app_id = app_definition.app_id(id_)
         now = asyncio.get_running_loop().time
         deadline = now() + wait
-        until_asked = min(now() + ASK_FIRST, deadline)
+        first_poll = min(now() + FIRST_POLL_SECONDS, deadline)
         while True:
             known = self._known(app_id)
             if known and self._tasks.fresh:
                 return known
-            if self._coming(app_id) and now() < until_asked:
-                await self._tasks.next_change(app_id, until_asked - now())
+            if self._expects_event(app_id) and now() < first_poll:
+                await self._tasks.next_change(app_id, first_poll - now())
                 continue
-            # listen first, ask then: a change in between is not missed
-            pause = ASK_AGAIN if self._tasks.fresh else ASK_BLIND
+            # Subscribe before asking, so that a change in between is not missed.
+            pause = POLL_SECONDS if self._tasks.fresh else POLL_SECONDS_WITHOUT_EVENTS
             change = self._tasks.next_change(app_id, pause)
             try:
                 left = deadline - now()
-                if ready := await self._ask(id_, known, left > 0):
+                if ready := await self._poll(id_, known, left > 0):
                     return ready
                 await asyncio.wait({change}, timeout=left)
             finally:
                 change.cancel()
 
     def _known(self, app_id: str) -> list[TaskInfo]:
-        """What the table has, of an app that is known to be ours."""
-        return _ready(self._tasks.of(app_id)) if app_id in self._ours else []
+        """Return the ready instances in the table, if the app is known to be a function."""
+        return _ready(self._tasks.of(app_id)) if app_id in self._timeouts else []
 
-    def _coming(self, app_id: str) -> bool:
-        """Whether events will tell of its first instance, as far as anybody knows."""
-        known = app_id in self._ours and self._tasks.fresh
+    def _expects_event(self, app_id: str) -> bool:
+        """Whether an event should announce the first instance; not after a failure."""
+        known = app_id in self._timeouts and self._tasks.fresh
         return known and not self._tasks.failures(app_id)
 
-    async def _ask(self, id_: str, known: list[TaskInfo], patient: bool) -> list[TaskInfo]:
-        """What Marathon has; `known` while it does not answer, for old news is better than none.
+    async def _poll(self, id_: str, known: list[TaskInfo], patient: bool) -> list[TaskInfo]:
+        """Ask Marathon for the ready instances; while it does not respond, return `known`.
 
-        Nothing means that it is worth to wait; raises `NotReady` when it is not, or nobody will.
+        Returns an empty list if waiting may help. Raises `NotReady` if it cannot, or if the caller
+        is not `patient`.
         """
         try:
             app = await self._read(id_)
@@ -142,40 +143,41 @@ class Functions:
         return ready
 
     async def endpoint(self, id_: str, wait: float = 0) -> tuple[str, int]:
-        """Host and port of an instance that answers, of several each in its turn; see `ready`."""
+        """Return host and port of a ready instance, in round-robin order; see `ready`."""
         ready = await self.ready(id_, wait)
         return address(ready[next(self._turn) % len(ready)])
 
     async def timeout(self, task: TaskInfo) -> float:
-        """Seconds that a call to this instance may take."""
-        known = self._ours.setdefault(task.app_id, {})
+        """Return the timeout of a call to this instance, in seconds."""
+        known = self._timeouts.setdefault(task.app_id, {})
         if task.version not in known:
             app = await self._read(task.app_id.rpartition("/")[2])
             known[task.version] = app_definition.timeout_of(app)
         return known[task.version]
 
     async def summaries(self) -> list[dict[str, Any]]:
-        """A summary of every function, oldest first."""
+        """Return a summary of every function, oldest first."""
         apps, tasks, queue, deployments = await asyncio.gather(
             self._tasks.app_cache.all(),
             self._tasks.all(),
             self._marathon.queue(),
             self._marathon.deployments(),
         )
-        waiting = {queued_id(item): item for item in queue}
+        queued = {queued_id(item): item for item in queue}
         changing = {app_id for each in deployments for app_id in each.get("affectedApps") or ()}
         found = []
         for app in filter(app_definition.is_function, apps):
             id_ = app["id"]
-            here = tasks.get(id_, [])
-            now = app | {"tasks": here, "deployments": id_ in changing} | self._last_failure(app)
-            queued = [waiting[id_]] if id_ in waiting else []
-            ready = len(_ready(here))
-            found.append(_summary(app, ready, status(now, ready, queued)))
+            instances = tasks.get(id_, [])
+            changes = {"tasks": instances, "deployments": id_ in changing}
+            now = app | changes | self._last_failure(app)
+            ready = len(_ready(instances))
+            items = [queued[id_]] if id_ in queued else []
+            found.append(_summary(app, ready, status(now, ready, items)))
         return sorted(found, key=lambda summary: (summary["created"], summary["id"]))
 
-    async def label(self, id_: str) -> dict[str, str]:
-        """What tells one release of a function from another: name, sha256 of the file, version."""
+    async def release(self, id_: str) -> dict[str, str]:
+        """Identify the function's current release: name, sha256 of the file, version."""
         app = await self._read(id_)
         labels = app["labels"]
         return {
@@ -185,13 +187,13 @@ class Functions:
         }
 
     async def details(self, id_: str) -> dict[str, Any]:
-        """Everything there is to know: state, settings, instances, timelines, last failure."""
+        """Return state, settings, instances, timelines and last failures."""
         app = await self._read(id_, whole=True)
         now, marks, instances, failures = await asyncio.gather(
             self._status(app),
             asyncio.to_thread(self._snippets.marks, id_),
             asyncio.gather(*(self._instance(task) for task in tasks_of(app))),
-            asyncio.gather(*(self._failure(app, one) for one in self._failures(app))),
+            asyncio.gather(*(self._failure(app, each) for each in self._failures(app))),
         )
         return _summary(app, len(_ready(tasks_of(app))), now) | {
             "settings": app_definition.settings_of(app),
@@ -203,20 +205,20 @@ class Functions:
         }
 
     async def change(self, id_: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Change settings (as `options.from_change` gives them); answers the new details.
+        """Change settings, as `options.from_change` returns them; return the new details.
 
-        Goes ahead even when a deployment of the function is under way, for that may be stuck.
+        Overrides a deployment of the function in progress, because that may be stuck.
         """
         app = await self._read(id_, whole=True)
         change = app_definition.change(app, values)
-        done = await self._marathon.update(app["id"], change, force=True)
-        self._ours.pop(app["id"], None)
+        updated = await self._marathon.update(app["id"], change, force=True)
+        self._timeouts.pop(app["id"], None)
         details = await self.details(id_)
-        self._tasks.app_cache.changed(str(done.get("version")))
+        self._tasks.app_cache.changed(str(updated.get("version")))
         return details
 
     async def remove(self, id_: str) -> None:
-        """Remove the function here and at Marathon; `NotFound` when Marathon has it no more."""
+        """Remove the function from store and Marathon; `NotFound` if Marathon no longer has it."""
         app_id = app_definition.app_id(id_)
         try:
             await self._read(id_)
@@ -227,60 +229,60 @@ class Functions:
         await self._forget(id_)
 
     async def _forget(self, id_: str) -> None:
-        self._ours.pop(app_definition.app_id(id_), None)
+        self._timeouts.pop(app_definition.app_id(id_), None)
         await asyncio.to_thread(self._snippets.remove, id_)
 
     async def source(self, id_: str) -> bytes:
-        """The file, byte for byte: from the store, or else out of the app.
+        """Return the file, byte for byte, from the store or else from the app.
 
-        `NotFound` once Marathon has the function no more, whoever removed it.
+        Raises `NotFound` once Marathon no longer has the function.
         """
         app_definition.app_id(id_)
         try:
             stored = (await asyncio.to_thread(self._snippets.get, id_)).content
         except NotFound:
             return app_definition.snippet_of(await self._read(id_, whole=True))
-        with contextlib.suppress(MarathonError):  # that it does not answer changes no file
+        with contextlib.suppress(MarathonError):  # an unreachable Marathon does not change the file
             await self._read(id_)
         return stored
 
-    def logs(self, id_: str, wanted: logs.Wanted) -> logs.LogReader:
-        """A reader of what the function's instances print."""
-        changed = functools.partial(self._tasks.next_change, app_definition.app_id(id_))
-        instances = functools.partial(self._instances, id_, wanted.task)
-        return logs.LogReader(self._marathon.read_file, instances, changed, wanted)
+    def logs(self, id_: str, query: logs.LogQuery) -> logs.LogReader:
+        """Return a reader of the output of the function's instances."""
+        next_change = functools.partial(self._tasks.next_change, app_definition.app_id(id_))
+        instances = functools.partial(self._logged_instances, id_, query.task)
+        return logs.LogReader(self._marathon.read_file, instances, next_change, query)
 
-    async def _instances(self, id_: str, wanted: str) -> list[TaskInfo]:
-        """The instances whose logs matter: the one `wanted`; else those there are, and while none
-        answers also the one that failed last."""
+    async def _logged_instances(self, id_: str, task_id: str) -> list[TaskInfo]:
+        """Return the instances whose logs to show: the one with `task_id` or, if that is empty,
+        all of them, and while none is ready also the last one that failed."""
         app = await self._read(id_)
         tasks = tasks_of(app)
         failed = _failed(app)
-        if wanted:
-            return [task for task in [*failed, *tasks] if task.id == wanted]
+        if task_id:
+            return [task for task in [*failed, *tasks] if task.id == task_id]
         return tasks if _ready(tasks) else [*failed, *tasks]
 
     async def _read(self, id_: str, whole: bool = False) -> dict[str, Any]:
-        """Marathon's word on the function's app; raises `NotFound` unless it is one of ours.
+        """Return the function's app from Marathon; raises `NotFound` unless it is a function.
 
-        The file, and long values of the user's environment, may be missing unless `whole`.
+        The file and long values of the user's environment may be missing unless `whole`.
         """
         app_id = app_definition.app_id(id_)
         try:
             app = await self._marathon.app(app_id, whole)
         except AppNotFound as error:
-            self._ours.pop(app_id, None)
+            self._timeouts.pop(app_id, None)
             raise _unknown(id_) from error
         if not app_definition.is_function(app):
             raise _unknown(id_)
-        self._ours.setdefault(app_id, {})
+        self._timeouts.setdefault(app_id, {})
         self._tasks.note_app(app)
         return app
 
     async def _status(self, app: dict[str, Any]) -> Status:
         tasks = tasks_of(app)
-        unchanging = tasks and not app.get("deployments")
-        queue = [] if unchanging else await self._marathon.queue()
+        settled = tasks and not app.get("deployments")
+        queue = [] if settled else await self._marathon.queue()
         return status(app, len(_ready(tasks)), queue)
 
     async def _instance(self, task: TaskInfo) -> dict[str, Any]:
@@ -296,20 +298,21 @@ class Functions:
         }
 
     def _failures(self, app: dict[str, Any]) -> list[dict[str, Any]]:
-        """The last failures as far as they are known, oldest first, in Marathon's form."""
+        """Return the last failures that are known, oldest first, in Marathon's format."""
         last = app.get("lastTaskFailure")
         return self._tasks.failures(app["id"]) or ([last] if last else [])
 
     def _last_failure(self, app: dict[str, Any]) -> dict[str, Any]:
-        """The newest failure of an app that was read a while ago."""
+        """Return the newest failure, which the app itself may be too old to contain."""
         failures = self._failures(app)
         return {"lastTaskFailure": failures[-1]} if failures else {}
 
     async def _failure(self, app: dict[str, Any], failure: dict[str, Any]) -> dict[str, Any]:
-        return told(failure) | {"timeline": await self._timeline(_ended(app["id"], failure))}
+        marks = await self._timeline(_failed_task(app["id"], failure))
+        return failure_json(failure) | {"timeline": marks}
 
     async def _timeline(self, task: TaskInfo) -> list[dict[str, Any]]:
-        """The marks an instance left in its sandbox; none when that cannot be read."""
+        """Return the marks in the instance's sandbox; none if that cannot be read."""
         try:
             text, _ = await self._marathon.read_file(task, "timeline", 0, 16 * 1024)
         except FobError:
@@ -318,10 +321,10 @@ class Functions:
 
 
 def address(task: TaskInfo) -> tuple[str, int]:
-    """Host and port where the instance answers."""
+    """Return host and port at which the instance listens."""
     if task.ports:
         return task.host, task.ports[0]
-    # a container on a network of its own: its address, and the port its command was given
+    # A container with a network of its own: its address, and the port that its command sets.
     return task.ip_addresses[0], app_definition.CONTAINER_PORT
 
 
@@ -330,13 +333,13 @@ def _ready(tasks: Iterable[TaskInfo]) -> list[TaskInfo]:
 
 
 def _failed(app: dict[str, Any]) -> list[TaskInfo]:
-    """The instance that failed last, as far as Marathon remembers it."""
+    """Return the instance that failed last, if Marathon still knows it."""
     last = app.get("lastTaskFailure")
-    return [_ended(app["id"], last)] if last and last.get("taskId") else []
+    return [_failed_task(app["id"], last)] if last and last.get("taskId") else []
 
 
-def _ended(app_id: str, failure: dict[str, Any]) -> TaskInfo:
-    """The instance that a failure tells of."""
+def _failed_task(app_id: str, failure: dict[str, Any]) -> TaskInfo:
+    """Return the instance that `failure` is about."""
     return TaskInfo.from_json({**failure, "id": failure.get("taskId") or "", "appId": app_id}, 0)
 
 
@@ -353,4 +356,4 @@ def _summary(app: dict[str, Any], ready: int, now: Status) -> dict[str, Any]:
 
 
 def _unknown(id_: str) -> NotFound:
-    return NotFound(f"There is no function {id_}; GET /api/functions lists those there are")
+    return NotFound(f"There is no function {id_}; GET /api/functions lists the functions")

@@ -1,11 +1,15 @@
-"""The store of snippets: what the dispatcher wrote down before it asked Marathon.
+"""The store of snippets: one SQLite file of the files and timelines of registrations.
 
-One SQLite file. A record is pending until Marathon has the app too: a registration that nobody was
-told of. The marks of the registration are with it.
-
-A crash of fob forgets nothing. One of the machine may forget a record that was not waited for
-(`begin_sync`), and that one was confirmed. `boot` tells these two apart.
+A record is written before Marathon is asked, and is pending until Marathon has the app: while it is
+pending, no client knows the id.
 """
+
+# The database is in WAL mode with synchronous=NORMAL, so a commit writes to the log without syncing
+# it. That survives a crash of fob, because the kernel has the data. A crash of the machine loses
+# commits that were not synced. `begin_sync` syncs the record itself, in parallel with Marathon's
+# work, and a client gets its id after that. The confirmation is never synced: after a crash of the
+# machine, a record may be pending again although a client knows its id. `boot`, which changes with
+# every start of the machine, tells such records from those of registrations that did not finish.
 
 import functools
 import os
@@ -33,7 +37,7 @@ CREATE TABLE IF NOT EXISTS snippets (
 
 @dataclass(frozen=True)
 class SnippetRecord:
-    """A snippet as it was registered; `created` is UTC, `name` may be empty."""
+    """A snippet as it was registered; `created` is in UTC, `name` may be empty."""
 
     content: bytes
     name: str
@@ -41,20 +45,22 @@ class SnippetRecord:
 
 
 class SnippetStore:
-    """The records in one folder, for any thread. The methods block: call them off the loop. They
-    raise `StorageFailed` when the disk fails."""
+    """The records in one folder; thread-safe.
+
+    The methods block, so call them off the loop, and raise `StorageFailed` if the disk fails.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
         self._syncing = ThreadPoolExecutor(1, "snippets")
-        with self._told():
+        with self._storage_errors():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(_SCHEMA)
-            self._db.execute("PRAGMA user_version=1")  # now there is a file of what is written
-            state.sync(folder, os.fsync)
+            self._db.execute("PRAGMA user_version=1")  # a write: creates the -wal file
+            state.sync(folder, os.fsync)  # makes the names of both files durable
             self._db.execute("PRAGMA synchronous=NORMAL")
 
     def close(self) -> None:
@@ -63,29 +69,29 @@ class SnippetStore:
             self._db.close()
 
     def put(self, id_: str, record: SnippetRecord) -> Mark:
-        """Keep the record, pending; an error leaves nothing behind."""
+        """Insert the record as pending; after an error it is not there."""
         values = (id_, record.name, sha256(record.content), record.created, _boot(), record.content)
-        with self._in_hand() as db:
+        with self._database() as db:
             db.execute("INSERT INTO snippets VALUES (?, ?, ?, ?, ?, ?, 0, '')", values)
         return timeline.now("stored")
 
     def begin_sync(self) -> "Future[None]":
-        """Bring all that was put to the disk, in a thread of the store's; done when it is there."""
+        """Sync all records to disk in the store's own thread; the future is done when they are."""
         return self._syncing.submit(self._sync)
 
     def _sync(self) -> None:
-        with self._told():
+        with self._storage_errors():
             state.sync(self._folder / f"{FILE}-wal", os.fdatasync)
 
     def confirm(self, id_: str, *marks: Mark) -> None:
-        """Marathon has it too; from now on the record is the function's, and so are the marks."""
+        """Note that Marathon has the app, and store the marks of the registration."""
         lines = "".join(mark.line() for mark in marks)
         self._change("UPDATE snippets SET confirmed = 1, marks = ? WHERE id = ?", lines, id_)
 
     def get(self, id_: str) -> SnippetRecord:
-        """The record; raises `NotFound` when it is not here, or not as it was."""
-        wanted = "SELECT content, name, created, sha256 FROM snippets WHERE id = ? AND confirmed"
-        found = self._one(wanted, id_)
+        """Return a confirmed record; raises `NotFound` if it is missing or damaged."""
+        query = "SELECT content, name, created, sha256 FROM snippets WHERE id = ? AND confirmed"
+        found = self._one(query, id_)
         if found is None:
             raise NotFound(f"No snippet of {id_} is stored here")
         content, name, created, digest = found
@@ -94,55 +100,56 @@ class SnippetStore:
         return SnippetRecord(content, name, created)
 
     def pending(self) -> list[str]:
-        """The ids of registrations begun and not confirmed."""
-        with self._in_hand() as db:
+        """Return the ids of pending records."""
+        with self._database() as db:
             rows = db.execute("SELECT id FROM snippets WHERE NOT confirmed ORDER BY id")
             return [id_ for (id_,) in rows]
 
     def perhaps_confirmed(self, id_: str) -> bool:
-        """Whether a pending record may have been confirmed before the machine went down."""
+        """Whether the pending record may have been confirmed before the machine crashed."""
         found = self._one("SELECT boot FROM snippets WHERE id = ?", id_)
         return found is not None and (found[0] == "" or found[0] != _boot())
 
     def remove(self, id_: str) -> bool:
-        """Forget the id; whether there was anything to forget."""
+        """Delete the record; return whether there was one."""
         return self._change("DELETE FROM snippets WHERE id = ?", id_) > 0
 
     def marks(self, id_: str) -> list[Mark]:
-        """The registration's timeline; empty when another dispatcher took it."""
+        """Return the registration's timeline; empty if another dispatcher has it."""
         found = self._one("SELECT marks FROM snippets WHERE id = ?", id_)
         return timeline.parse(found[0]) if found else []
 
     def _change(self, statement: str, *values: str) -> int:
-        """How many records were changed; a crash of fob forgets that no more."""
-        with self._in_hand() as db:
+        """Execute `statement`; return the number of changed records."""
+        with self._database() as db:
             return db.execute(statement, values).rowcount
 
     def _one(self, query: str, id_: str) -> tuple[Any, ...] | None:
-        with self._in_hand() as db:
+        with self._database() as db:
             found: tuple[Any, ...] | None = db.execute(query, (id_,)).fetchone()
             return found
 
     @contextmanager
-    def _in_hand(self) -> Iterator[sqlite3.Connection]:
-        with self._told(), self._lock:
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        with self._storage_errors(), self._lock:
             yield self._db
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What goes wrong, as an error that says what to do."""
+    def _storage_errors(self) -> Iterator[None]:
+        """Raise errors of disk and database as `StorageFailed`."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
             raise StorageFailed(
                 f"The state folder {self._folder} cannot be used: {_why(error)}."
-                " Make room or give it to fob's user, or set FOB_HOME to another"
+                " Free disk space or make it writable for fob's user, or set FOB_HOME to another"
+                " folder"
             ) from error
 
 
 @functools.cache
 def _boot() -> str:
-    """What this run of the machine is called; empty where that cannot be told."""
+    """Return the kernel's id of this boot; empty where it has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

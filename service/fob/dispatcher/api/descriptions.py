@@ -56,7 +56,7 @@ class Descriptions:
 
     async def _describe(self, id_: str) -> tuple[dict[str, str], Description, Instance]:
         """The function's label, its description, and an instance."""
-        label = await self._functions.label(id_)
+        label = await self._functions.release(id_)
         ready = await self._functions.ready(id_, READY_SECONDS)
         instance = self._pool.at(address(ready[0]))
         release = label["sha256"], label["version"]

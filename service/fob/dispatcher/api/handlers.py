@@ -164,7 +164,7 @@ class LogsHandler(ApiHandler):
     token_required_for = frozenset({"GET", "HEAD"})
 
     async def get(self, id_: str) -> None:
-        wanted = logs.wanted(self.query(*logs.KEYS))
+        wanted = logs.from_query(self.query(*logs.KEYS))
         reader = self.functions.logs(id_, wanted)
         text = await reader.start()
         self.set_header("Content-Type", "text/plain; charset=UTF-8")

@@ -58,7 +58,7 @@ class Routing:
 
     def immediate(self, id_: str) -> Route | None:
         """A route over an idle connection to an instance known to be ready, if there is one."""
-        known = self._functions.at_hand(id_)
+        known = self._functions.known_ready(id_)
         if not known:
             return None
         ready, seconds = known
