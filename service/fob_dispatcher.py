@@ -1,6 +1,6 @@
-"""Flock of Birds: `python fob_dispatcher.py` serves on port 9999.
+"""Flock of Birds: `python fob_dispatcher.py` runs the service, by default on port 9999.
 
-The settings come from the environment; docs/configuration.md lists them.
+Its settings are environment variables; docs/configuration.md lists them.
 """
 
 import sys

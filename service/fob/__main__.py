@@ -1,4 +1,4 @@
-"""`python -m fob` is the command `fob`."""
+"""`python -m fob` runs the command `fob`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `fob`, as a user types it, against a running service."""
+"""The command `fob`, run as users run it, against a running service."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import pytest
 
 import live
 from fob import config
+from fob.cli import errors
 
 Done: TypeAlias = "subprocess.CompletedProcess[str]"
 Fob = Callable[..., Done]
@@ -25,7 +26,7 @@ GREETING = (live.ROOT / "py_example.py").read_text()
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a service runs."""
+    """The URL of a running service."""
     dispatcher = live.Dispatcher(tmp_path_factory.mktemp("home"))
     yield dispatcher.url
     dispatcher.stop()
@@ -49,7 +50,7 @@ def run(folder: Path, *arguments: str, input_: str = "", **env: str) -> Done:
 
 @pytest.fixture
 def fob(url: str, tmp_path: Path) -> Iterator[Fob]:
-    """Run the command; what it registered is removed at the end."""
+    """Run the command; functions it registered are removed at the end."""
 
     def call(*arguments: str, input_: str = "", **env: str) -> Done:
         return run(tmp_path, *arguments, input_=input_, **{"FOB_URL": url} | env)
@@ -59,7 +60,7 @@ def fob(url: str, tmp_path: Path) -> Iterator[Fob]:
     assert not ids or call("rm", *ids).returncode == 0
 
 
-def test_gen_prints_the_id_and_call_what_the_function_printed(fob: Fob, tmp_path: Path) -> None:
+def test_gen_prints_the_id_and_call_prints_the_output(fob: Fob, tmp_path: Path) -> None:
     file = tmp_path / "greeting.py"
     file.write_text(GREETING)
     made = fob("gen", str(file), "--wait")
@@ -68,7 +69,7 @@ def test_gen_prints_the_id_and_call_what_the_function_printed(fob: Fob, tmp_path
     assert (called.returncode, called.stdout, called.stderr) == (0, "Hello serverless world!\n", "")
 
 
-def test_json_gives_the_answers_of_the_service(fob: Fob) -> None:
+def test_json_prints_the_responses_of_the_service(fob: Fob) -> None:
     made = json.loads(fob("gen", "-", "--wait", "--json", input_=GREETING).stdout)
     assert made.keys() == {"id", "host", "port"}
     where = json.loads(fob("meta", made["id"], "--json").stdout)
@@ -95,14 +96,16 @@ def test_meta_prints_host_and_port(fob: Fob) -> None:
     assert port.isdecimal()
 
 
-def test_arguments_go_as_text_or_as_json(fob: Fob) -> None:
+def test_arguments_are_sent_as_text_or_as_json(fob: Fob) -> None:
     fob("gen", "-", "--wait", "--name", "kinds", input_=KINDS)
     assert fob("call", "kinds", "a=1").stdout == '["str", "NoneType"]\n'
     assert fob("call", "kinds", "a:=1", "b:=[2]").stdout == '["int", "list"]\n'
     assert fob("call", "kinds", "a=1", "b:=2.5").stdout == '["str", "float"]\n'
 
 
-def test_a_body_comes_from_the_command_a_file_or_standard_input(fob: Fob, tmp_path: Path) -> None:
+def test_a_body_is_read_from_the_command_line_a_file_or_standard_input(
+    fob: Fob, tmp_path: Path
+) -> None:
     fob("gen", "-", "--wait", "--name", "add", input_=ADD)
     file = tmp_path / "body.json"
     file.write_text('{"a": 40}')
@@ -111,20 +114,20 @@ def test_a_body_comes_from_the_command_a_file_or_standard_input(fob: Fob, tmp_pa
     assert fob("call", "add", "--data", "@-", input_='{"a": 3}').stdout == '{"sum": 5}\n'
 
 
-def test_a_function_goes_by_its_name_or_the_beginning_of_its_id(fob: Fob) -> None:
+def test_a_function_is_found_by_its_name_or_the_beginning_of_its_id(fob: Fob) -> None:
     id_ = fob("gen", "-", "--wait", "--name", "add", input_=ADD).stdout.strip()
     for short in ("add", id_[:8], id_):
         assert fob("call", short, "a=1").stdout == '{"sum": 3}\n'
 
 
-def test_an_ambiguous_name_lists_what_it_could_be(fob: Fob) -> None:
+def test_an_ambiguous_name_lists_the_candidates(fob: Fob) -> None:
     ids = [fob("gen", "-", "--name", "twin", input_=ADD).stdout.strip() for _ in range(2)]
     done = fob("meta", "twin")
     assert done.returncode == 1
     assert all(id_ in done.stderr for id_ in ids)
 
 
-def test_list_is_a_table_for_people(fob: Fob) -> None:
+def test_list_prints_a_table(fob: Fob) -> None:
     id_ = fob("gen", "-", "--wait", "--name", "add", input_=ADD).stdout.strip()
     head, line = fob("list").stdout.splitlines()
     assert head.split() == ["ID", "STATE", "READY", "CREATED", "NAME"]
@@ -132,13 +135,13 @@ def test_list_is_a_table_for_people(fob: Fob) -> None:
     assert line.endswith("add")
 
 
-def test_logs_print_what_the_function_printed(fob: Fob) -> None:
+def test_logs_prints_the_output_of_the_function(fob: Fob) -> None:
     fob("gen", "-", "--wait", "--name", "greeting", input_=GREETING)
     fob("call", "greeting")
     assert "Hello serverless world!\n" in fob("logs", "greeting").stdout
 
 
-def test_followed_logs_come_as_they_are_printed_until_ctrl_c(
+def test_followed_logs_are_printed_as_they_arrive_until_ctrl_c(
     fob: Fob, url: str, tmp_path: Path
 ) -> None:
     fob("gen", "-", "--wait", "--name", "greeting", input_=GREETING)
@@ -165,7 +168,7 @@ def test_rm_removes_and_prints_the_ids(fob: Fob) -> None:
     assert fob("rm", ids[0]).returncode == 1
 
 
-def test_a_function_that_raises_is_exit_code_3_with_its_line(fob: Fob) -> None:
+def test_a_function_that_raises_is_exit_code_3_and_shows_its_line(fob: Fob) -> None:
     fob("gen", "-", "--wait", "--name", "bad", input_="def bad():\n    raise ValueError('no')\n")
     done = fob("call", "bad")
     assert done.returncode == 3
@@ -190,11 +193,39 @@ def test_a_file_that_cannot_be_imported_is_exit_code_3_with_the_traceback(fob: F
         assert "ModuleNotFoundError: No module named 'nowhere'" in again.stderr
 
 
-def test_what_the_service_refuses_is_exit_code_1_in_its_words(fob: Fob) -> None:
+def test_an_error_of_the_service_is_exit_code_1_with_its_message(fob: Fob) -> None:
     done = fob("gen", "-", input_="def f(:")
     assert done.returncode == 1
     assert "line 1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_errors_name_flags_and_commands_and_not_queries_and_routes(fob: Fob) -> None:
+    two = "def a(): pass\ndef b(): pass\n"
+    ambiguous = fob("gen", "-", input_=two)
+    assert (ambiguous.returncode, "?" in ambiguous.stderr) == (1, False)
+    assert "with --entry NAME" in ambiguous.stderr
+    in_json = json.loads(fob("gen", "-", "--json", input_=two).stderr)["error"]["message"]
+    assert "?entry=NAME" in in_json, "with --json it is the API's own error"
+    missing = fob("meta", "0" * 8 + "-0000" * 3 + "-" + "0" * 12)
+    assert missing.returncode == 1
+    assert "`fob list`" in missing.stderr
+    assert "/api/" not in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("allow it more with ?timeout=", "allow it more with --timeout"),
+        ("name one with ?entry=MODULE or ?entry=MODULE:NAME", None),
+        ("set ?keep_alive=5", "set --keep-alive 5"),
+        ("logs (GET /api/functions/<id>/logs) may", "logs (`fob logs ID`) may"),
+        ("cannot open http://host/?entry=x", "cannot open http://host/?entry=x"),
+    ],
+)
+def test_queries_become_flags_except_in_urls(message: str, shown: str | None) -> None:
+    shown = shown or "name one with --entry MODULE or --entry MODULE:NAME"
+    assert errors.in_cli_terms(message) == shown
 
 
 def test_a_wrong_argument_is_exit_code_1_and_names_the_signature(fob: Fob) -> None:
@@ -209,13 +240,13 @@ def test_a_wrong_argument_is_exit_code_1_and_names_the_signature(fob: Fob) -> No
     [
         (("call", "x" * 36, "nonsense"), "KEY=VALUE"),
         (("call", "x" * 36, "a:=nonsense"), "not JSON"),
-        (("call", "x" * 36, "a:=1", "--data", "{}"), "not by both"),
+        (("call", "x" * 36, "a:=1", "--data", "{}"), "not as both"),
         (("gen", "/no/such/file.py"), "cannot read /no/such/file.py"),
         (("meta", "no-such-function"), "no-such-function"),
         (("list", "--url", "ftp://somewhere"), "not a URL"),
     ],
 )
-def test_a_mistake_gets_one_line_that_says_what_to_do(
+def test_wrong_usage_gets_one_line_that_names_the_remedy(
     fob: Fob, arguments: tuple[str, ...], words: str
 ) -> None:
     done = fob(*arguments)
@@ -224,7 +255,7 @@ def test_a_mistake_gets_one_line_that_says_what_to_do(
     assert done.stderr.count("\n") == 1
 
 
-def test_without_a_service_it_says_how_to_start_one(tmp_path: Path) -> None:
+def test_without_a_service_the_error_says_how_to_start_one(tmp_path: Path) -> None:
     done = run(tmp_path, "list", FOB_PORT="1")
     assert done.returncode == 1
     assert "http://127.0.0.1:1" in done.stderr
@@ -248,7 +279,7 @@ def test_the_token_is_sent(
     assert done.returncode == 0
 
 
-def test_a_reader_that_goes_away_is_no_error(fob: Fob, url: str, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(fob: Fob, url: str, tmp_path: Path) -> None:
     fob("gen", "-", "--wait", "--name", "greeting", input_=GREETING)
     reading, writing = os.pipe()
     os.close(reading)
@@ -264,7 +295,7 @@ def test_a_reader_that_goes_away_is_no_error(fob: Fob, url: str, tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_terminal_sees_what_is_waited_for(fob: Fob, url: str, tmp_path: Path) -> None:
+def test_a_terminal_shows_progress_while_waiting(fob: Fob, url: str, tmp_path: Path) -> None:
     slow = "import time\ntime.sleep(1.5)\ndef f(): pass\n"
     fob("gen", "-", "--name", "slow", input_=slow)
     ours, theirs = pty.openpty()
@@ -281,7 +312,7 @@ def test_a_terminal_sees_what_is_waited_for(fob: Fob, url: str, tmp_path: Path) 
     os.close(ours)
     assert done.returncode == 0
     assert "starting" in shown
-    assert shown.endswith("\r\x1b[K"), "the line is wiped"
+    assert shown.endswith("\r\x1b[K"), "the line is erased"
 
 
 def test_help_names_every_setting_and_its_default(tmp_path: Path) -> None:
@@ -292,7 +323,7 @@ def test_help_names_every_setting_and_its_default(tmp_path: Path) -> None:
             assert default in text
 
 
-def test_client_commands_start_without_the_servers_packages(tmp_path: Path) -> None:
+def test_client_commands_do_not_import_the_servers_packages(tmp_path: Path) -> None:
     listed = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "fob", "list", "--url", "http://127.0.0.1:1"],
         cwd=live.SERVICE,
@@ -307,7 +338,7 @@ def test_client_commands_start_without_the_servers_packages(tmp_path: Path) -> N
     )
 
 
-def test_serve_takes_flags_before_the_environment(tmp_path: Path) -> None:
+def test_flags_of_serve_take_precedence_over_the_environment(tmp_path: Path) -> None:
     with subprocess.Popen(
         command("serve", "--port", "0", "--home", str(tmp_path / "there")),
         cwd=live.SERVICE,
@@ -324,7 +355,7 @@ def test_serve_takes_flags_before_the_environment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--host", "--port", "--token"])
-def test_engine_refuses_the_flags_that_are_the_services(tmp_path: Path, flag: str) -> None:
+def test_engine_rejects_flags_that_concern_only_the_service(tmp_path: Path, flag: str) -> None:
     done = subprocess.run(
         command("engine", "--home", str(tmp_path), flag, "1"),
         cwd=live.SERVICE,
@@ -336,7 +367,7 @@ def test_engine_refuses_the_flags_that_are_the_services(tmp_path: Path, flag: st
     assert f"unrecognized arguments: {flag}" in done.stderr
 
 
-def test_engine_runs_alone_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_engine_runs_until_it_is_terminated(tmp_path: Path) -> None:
     with subprocess.Popen(
         command("engine", "--home", str(tmp_path)),
         cwd=live.SERVICE,

@@ -1,4 +1,4 @@
-"""`make demo`, run as a newcomer runs it."""
+"""`make demo`, run as users run it."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ SAMPLE = live.ROOT / "py_example.py"
 
 
 def start(file: Path, folder: Path) -> subprocess.Popen[str]:
-    """The demo of `file`, with its state folder made in `folder`."""
+    """Start the demo with `file`; it creates its state folder in `folder`."""
     return subprocess.Popen(
         [sys.executable, "-m", "fob.cli.demo", str(file)],
         cwd=live.SERVICE,
@@ -25,7 +25,7 @@ def start(file: Path, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_the_demo_shows_every_exchange_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_demo_shows_every_exchange_and_leaves_nothing_behind(tmp_path: Path) -> None:
     process = start(SAMPLE, tmp_path)
     shown, _ = process.communicate(timeout=live.PATIENCE_SECONDS)
     assert process.returncode == 0, shown
@@ -37,7 +37,7 @@ def test_the_demo_shows_every_exchange_and_leaves_nothing(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_that_is_no_function_fails_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_invalid_file_fails_the_demo_and_leaves_nothing_behind(tmp_path: Path) -> None:
     file = tmp_path / "bad.py"
     file.write_text("def broken(:\n")
     folder = tmp_path / "state"
@@ -50,7 +50,7 @@ def test_a_file_that_is_no_function_fails_the_demo_and_leaves_nothing(tmp_path: 
     assert os.listdir(folder) == []
 
 
-def test_ctrl_c_stops_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_demo_and_leaves_nothing_behind(tmp_path: Path) -> None:
     process = start(SAMPLE, tmp_path)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -61,7 +61,7 @@ def test_ctrl_c_stops_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_left_behind_is_noticed(tmp_path: Path) -> None:
+def test_a_process_left_behind_is_noticed(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"], cwd=tmp_path) as process:
         assert demo.processes_of(str(tmp_path)) == [str(process.pid)]
         process.kill()

@@ -1,4 +1,4 @@
-"""A folder as `fob gen DIR` packs it."""
+"""The archive that `fob gen DIR` makes of a folder."""
 
 import io
 import os
@@ -35,7 +35,7 @@ def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:
     assert folder.packed(first) == folder.packed(second)
 
 
-def test_what_is_never_part_of_a_function_is_left_out(tmp_path: Path) -> None:
+def test_files_that_never_belong_to_a_function_are_left_out(tmp_path: Path) -> None:
     fill(tmp_path, "main.py", "a.pyc", "__pycache__/x", "p/__pycache__/x", ".git/config")
     fill(tmp_path, ".venv/x.py", "node_modules/x.js", ".mypy_cache/x")
     assert names(folder.packed(tmp_path)) == ["main.py"]
@@ -52,7 +52,7 @@ def test_patterns_of_the_ignore_file_match_names_and_paths(tmp_path: Path) -> No
     assert names(folder.packed(tmp_path)) == ["d/tests.py", "main.py"]
 
 
-def test_links_and_special_files_are_refused_unless_ignored(tmp_path: Path) -> None:
+def test_links_and_special_files_are_errors_unless_ignored(tmp_path: Path) -> None:
     fill(tmp_path, "main.py")
     (tmp_path / "link.py").symlink_to("main.py")
     with pytest.raises(BadRequest, match=r"link.py is a link or a special file"):
@@ -64,18 +64,18 @@ def test_links_and_special_files_are_refused_unless_ignored(tmp_path: Path) -> N
         folder.packed(tmp_path)
 
 
-def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="has no files to register"):
         folder.packed(tmp_path)
 
 
-def test_more_than_the_service_takes_is_refused_at_once(tmp_path: Path) -> None:
+def test_more_than_the_service_accepts_is_an_error(tmp_path: Path) -> None:
     (fill(tmp_path, "main.py") / "big").write_bytes(bytes(unzip.UNPACKED_LIMIT))
     with pytest.raises(TooLarge, match=r"has more than 1000 files or 10485760 bytes"):
         folder.packed(tmp_path)
 
 
-def test_an_ignore_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_an_ignore_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     (fill(tmp_path, "main.py") / ".fobignore").write_bytes(b"\xff\xfe")
     with pytest.raises(BadRequest, match="is not UTF-8"):
         folder.packed(tmp_path)

@@ -1,7 +1,7 @@
-"""The command line, `fob`: what a user types, turned into calls of the service.
+"""The `fob` command: a client of the service's HTTP API, and the commands that run the service.
 
-Exit codes: 0 done; 1 fob said no, or is not there; 2 not a command we know; 3 the function itself
-failed (it raised, died, took too long or cannot be imported); 130 stopped by Ctrl-C.
+Exit codes: 0 success; 1 the service refused or cannot be reached; 2 wrong usage; 3 the function
+failed (it raised, exited, timed out or cannot be imported); 130 interrupted by Ctrl-C.
 """
 
 import argparse
@@ -12,25 +12,27 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fob.cli import parser
-from fob.cli.failures import FunctionFailed
+from fob.cli.errors import FunctionFailed, in_cli_terms
 from fob.errors import FobError
 
-OK, ERROR, FUNCTION_FAILED, INTERRUPTED = 0, 1, 3, 130  # and argparse's own 2
+OK, ERROR, FUNCTION_FAILED, INTERRUPTED = 0, 1, 3, 130  # argparse exits with 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code. Answers go to stdout, all else to stderr."""
+    """Run one command; return its exit code. Results go to stdout, everything else to stderr."""
     args = parser.build().parse_args(argv)
     try:
         code = _run(args)
         sys.stdout.flush()
     except FunctionFailed as error:
-        return _complain(error, FUNCTION_FAILED, args)
+        return _report(error, FUNCTION_FAILED, args)
     except FobError as error:
-        return _complain(error, ERROR, args)
+        return _report(error, ERROR, args)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone (`fob logs | head`)
+    except BrokenPipeError:
+        # The reader of our output has exited (`fob logs | head`). With a closed pipe the
+        # interpreter's own flush at exit would fail, so stdout is replaced.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
@@ -41,7 +43,9 @@ def _run(args: argparse.Namespace) -> int:
     return int(getattr(import_module(f"fob.cli.{module}"), function)(args) or OK)
 
 
-def _complain(error: FobError, code: int, args: argparse.Namespace) -> int:
+def _report(error: FobError, code: int, args: argparse.Namespace) -> int:
+    """Print the error, with --json as the API's error object; return the exit code."""
     as_json = getattr(args, "json", False)
-    print(json.dumps(error.body()) if as_json else f"fob: {error.message}", file=sys.stderr)
+    text = json.dumps(error.body()) if as_json else f"fob: {in_cli_terms(error.message)}"
+    print(text, file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""The client commands: each asks the service and prints what it answers."""
+"""The client commands: each sends requests to the service and prints the results."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from fob import config
 from fob.cli import description
-from fob.cli.failures import FunctionFailed, RefusedByService
+from fob.cli.errors import FunctionFailed, ServiceError
 from fob.cli.progress import Progress
 from fob.cli.service import Service, ServiceResponse
 from fob.errors import BadRequest, NotFound
@@ -21,54 +21,56 @@ OPTIONS = (
     *("activation", "keep_alive"),
 )
 COLUMNS = ("id", "state", "instances_ready", "created", "name")
-GLANCE_SECONDS = 1.0  # how long one question of a wait is held, so that the line moves
+POLL_SECONDS = 1.0  # of one request while waiting, so that the progress line keeps moving
 UUID_LENGTH = 36
-ZIP = b"PK\3\4"  # how an archive begins
-OURS = ("internal", "storage_failed")  # codes of a failed call that are not the function's doing
+ZIP_MAGIC = b"PK\3\4"
+SERVICE_CODES = ("internal", "storage_failed")  # 5xx errors that the function did not cause
 
 
 def gen(args: argparse.Namespace) -> None:
-    """Register a file or folder; print the id, or with --json and --wait the endpoint too."""
+    """Register a file or folder; print the id, with --json and --wait the endpoint too."""
     service = _service(args)
     query = [(key, getattr(args, key)) for key in OPTIONS if getattr(args, key) is not None]
     query += [(f"env.{key}", value) for key, value in map(_pair, args.env)]
     body = _source(args.file)
-    kind = "application/zip" if body.startswith(ZIP) else "text/x-python"
-    answer = service.expect("POST", "/api/gen", query, body=body, content_type=kind).json()
+    kind = "application/zip" if body.startswith(ZIP_MAGIC) else "text/x-python"
+    made = service.expect("POST", "/api/gen", query, body=body, content_type=kind).json()
     if not args.json:
-        print(answer["id"], flush=True)  # before the wait: it may fail, the id stays
+        print(
+            made["id"], flush=True
+        )  # before the wait, because the function exists even if that fails
     try:
         if args.wait is not None:
-            answer |= _wait(service, answer["id"], args.wait)
+            made |= _wait(service, made["id"], args.wait)
     finally:
         if args.json:
-            _print_json(answer)
+            _print_json(made)
 
 
 def meta(args: argparse.Namespace) -> None:
-    """Print where a function answers, as host:port."""
+    """Print the endpoint of a function as host:port."""
     service = _service(args)
-    where = _wait(service, _id(service, args.id), args.wait)
-    _print_json(where) if args.json else print(f"{where['host']}:{where['port']}")
+    endpoint = _wait(service, _id(service, args.id), args.wait)
+    _print_json(endpoint) if args.json else print(f"{endpoint['host']}:{endpoint['port']}")
 
 
 def call(args: argparse.Namespace) -> None:
-    """Call a function; print its output and its result, or with --json its whole answer."""
+    """Call a function; print its output and its result, with --json the whole response."""
     service = _service(args)
     query, members = _arguments(args.arguments)
     body, content_type = _body(args.data, members)
     method = args.method or ("GET" if body is None else "POST")
     path = f"/api/call/{_id(service, args.id)}{_path(args.path)}"
-    answer = service.send(
-        method.upper(), path, query, body=body, content_type=content_type, patience=None
+    response = service.send(
+        method.upper(), path, query, body=body, content_type=content_type, timeout=None
     )
-    if answer.status >= 400:
-        raise _call_failed(answer)
-    _print_answer(answer, as_it_is=args.json)
+    if response.status >= 400:
+        raise _call_error(response)
+    _print_result(response, whole=args.json)
 
 
 def describe(args: argparse.Namespace) -> None:
-    """Print what a function takes and answers (`call --help ID`), or without ID the usual help."""
+    """Print the parameters and result of a function (`call --help ID`); without ID the help."""
     if args.id is None:
         args.parser.print_help()
         return
@@ -78,7 +80,7 @@ def describe(args: argparse.Namespace) -> None:
 
 
 def list_(args: argparse.Namespace) -> None:
-    """List the functions, a line each."""
+    """Print all functions as a table."""
     functions = _functions(_service(args))
     if args.json:
         _print_json(functions)
@@ -91,16 +93,16 @@ def list_(args: argparse.Namespace) -> None:
 
 
 def logs(args: argparse.Namespace) -> None:
-    """Print what a function printed; with -f, go on as it prints."""
+    """Print the output of a function; with -f, keep printing new output."""
     service = _service(args)
     query = [("follow", "true")] if args.follow else []
     query += [("tail", args.tail)] if args.tail is not None else []
-    for piece in service.stream(f"/api/functions/{_id(service, args.id)}/logs", query):
-        _write(piece)
+    for chunk in service.stream(f"/api/functions/{_id(service, args.id)}/logs", query):
+        _write(chunk)
 
 
 def rm(args: argparse.Namespace) -> None:
-    """Remove functions; print the ids removed, as they are."""
+    """Remove functions; print each id once it is removed."""
     service = _service(args)
     removed = []
     for id_ in [_id(service, text) for text in args.ids]:
@@ -123,9 +125,9 @@ def _functions(service: Service) -> list[dict[str, Any]]:
 
 
 def _id(service: Service, text: str) -> str:
-    """The id that `text` means: itself when whole, else a function's name or an id's beginning.
+    """Return the id for `text`: a whole id, a function's name, or the beginning of an id.
 
-    Raises `NotFound`, and `BadRequest` with the candidates when there are several.
+    Raises `NotFound`, and `BadRequest` with the candidates if `text` is ambiguous.
     """
     if len(text) == UUID_LENGTH:
         return quote(text, safe="")
@@ -133,68 +135,70 @@ def _id(service: Service, text: str) -> str:
     found = [f["id"] for f in functions if f.get("name") == text]
     found = found or [f["id"] for f in functions if text and f["id"].startswith(text)]
     if not found:
-        raise NotFound(f"no function is called {text!r} or has an id beginning so; see `fob list`")
+        raise NotFound(
+            f"no function has the name {text!r} or an id that begins with it; see `fob list`"
+        )
     if len(found) > 1:
-        raise BadRequest(f"{text!r} could be any of: {', '.join(found)}")
+        raise BadRequest(f"{text!r} is ambiguous; it may be any of {', '.join(found)}")
     return str(found[0])
 
 
 def _wait(service: Service, id_: str, seconds: float) -> dict[str, Any]:
-    """The endpoint of a function, once it is ready; `seconds` of 0 asks once.
+    """Return the endpoint of a function once it is ready; with 0 `seconds`, after one request.
 
-    Raises `Refused` when it is still not ready, `FunctionFailed` when it never will be.
+    Raises `ServiceError` if it is still not ready, `FunctionFailed` if it never will be.
     """
     deadline = time.monotonic() + seconds
     with Progress(id_) as progress:
         while True:
             left = max(0.0, deadline - time.monotonic())
-            glance = [("wait", f"{min(left, GLANCE_SECONDS):.3f}")] if left else []
-            answer = service.send("GET", f"/api/meta/{id_}", glance)
-            if answer.status < 400:
-                where: dict[str, Any] = answer.json()
-                return where
-            if not left or not _worth_waiting(answer.error()):
-                raise _not_ready(answer)
-            progress.show(str(answer.error().get("message")).partition("\n")[0])
+            query = [("wait", f"{min(left, POLL_SECONDS):.3f}")] if left else []
+            response = service.send("GET", f"/api/meta/{id_}", query)
+            if response.status < 400:
+                endpoint: dict[str, Any] = response.json()
+                return endpoint
+            if not left or not _may_become_ready(response.error()):
+                raise _not_ready(response)
+            progress.show(str(response.error().get("message")).partition("\n")[0])
 
 
-def _worth_waiting(error: Mapping[str, Any]) -> bool:
-    """True for a function that is not ready yet and may become so by itself."""
+def _may_become_ready(error: Mapping[str, Any]) -> bool:
+    """Return whether the function may become ready without a change by the user."""
     details = error.get("details") or {}
     dead = details.get("state") == "failed" and details.get("next_retry_seconds") is None
     return error.get("code") == "not_ready" and details.get("state") != "suspended" and not dead
 
 
-def _not_ready(answer: ServiceResponse) -> RefusedByService:
-    """The error of a function without an endpoint; when it failed, with all it left on stderr."""
-    error = answer.error()
+def _not_ready(response: ServiceResponse) -> ServiceError:
+    """Return the error of a function without an endpoint; if it failed, with its last output."""
+    error = response.error()
     details = error.get("details") or {}
     if error.get("code") != "not_ready" or details.get("state") != "failed":
-        return RefusedByService(answer.status, error)
-    said = (details.get("last_failure") or {}).get("message", "")
-    return FunctionFailed(answer.status, _with(error, said.splitlines()[1:]))
+        return ServiceError(response.status, error)
+    failure = (details.get("last_failure") or {}).get("message", "")
+    return FunctionFailed(response.status, _with_lines(error, failure.splitlines()[1:]))
 
 
-def _call_failed(answer: ServiceResponse) -> RefusedByService:
-    """The error of a call: `FunctionFailed` when it is the function's own doing."""
-    error = answer.error() or {"message": answer.body.decode(errors="replace").strip()}
+def _call_error(response: ServiceResponse) -> ServiceError:
+    """Return the error of a call: `FunctionFailed` if the function caused it."""
+    error = response.error() or {"message": response.body.decode(errors="replace").strip()}
     code = str(error.get("code"))
     if code == "not_ready":
-        return _not_ready(answer)
-    if answer.status < 500 or code in OURS or code.startswith("marathon"):
-        return RefusedByService(answer.status, error)
+        return _not_ready(response)
+    if response.status < 500 or code in SERVICE_CODES or code.startswith("marathon"):
+        return ServiceError(response.status, error)
     details = error.get("details")
     trace = details.get("traceback", []) if isinstance(details, dict) else []
-    return FunctionFailed(answer.status, _with(error, trace))
+    return FunctionFailed(response.status, _with_lines(error, trace))
 
 
-def _with(error: Mapping[str, Any], lines: list[str]) -> Mapping[str, Any]:
-    """The error with more lines to its message."""
+def _with_lines(error: Mapping[str, Any], lines: list[str]) -> Mapping[str, Any]:
+    """Return the error with these lines added to its message."""
     return {**error, "message": "\n  ".join([str(error.get("message")), *lines])}
 
 
 def _source(file: str) -> bytes:
-    """What to register: a file's bytes, or those of an archive of a folder. Raises `BadRequest`."""
+    """Return the bytes of a file, or of an archive of a folder. Raises `BadRequest`."""
     if file != "-" and Path(file).is_dir():
         from fob.cli import folder
 
@@ -203,7 +207,7 @@ def _source(file: str) -> bytes:
 
 
 def _read(file: str) -> bytes:
-    """The bytes of a file, `-` being standard input. Raises `BadRequest`."""
+    """Return the bytes of a file, of standard input for `-`. Raises `BadRequest`."""
     if file == "-":
         return sys.stdin.buffer.read()
     try:
@@ -215,12 +219,12 @@ def _read(file: str) -> bytes:
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise BadRequest(f"{text!r} is not of the form KEY=VALUE")
+        raise BadRequest(f"{text!r} does not have the form KEY=VALUE")
     return key, value
 
 
 def _arguments(texts: Iterable[str]) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """Split `k=v` and `k:=json` arguments into a query and the members of a JSON body."""
+    """Split the arguments: `k=v` into a query, `k:=json` into the members of a JSON body."""
     query: list[tuple[str, str]] = []
     members: dict[str, Any] = {}
     for text in texts:
@@ -236,13 +240,13 @@ def _json(argument: str, value: str) -> Any:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise BadRequest(f"{argument!r}: what follows := is not JSON: {error}") from None
+        raise BadRequest(f"{argument!r}: the value after := is not JSON: {error}") from None
 
 
 def _body(data: str | None, members: dict[str, Any]) -> tuple[bytes | None, str]:
-    """The body of a call and its content type; None when there is none."""
+    """Return the body of a call, None for no body, and its content type."""
     if data is not None and members:
-        raise BadRequest("give the body by --data or by K:=JSON arguments, not by both")
+        raise BadRequest("give the body as --data or as K:=JSON arguments, not as both")
     if members:
         return json.dumps(members).encode(), "application/json"
     if data is None:
@@ -259,11 +263,11 @@ def _path(path: str) -> str:
     return f"/{quote(path.lstrip('/'))}" if path else ""
 
 
-def _print_answer(answer: ServiceResponse, as_it_is: bool) -> None:
-    """fob's `{"result", "output"}` as a person wants it; any other answer as it is."""
-    content = answer.json() if answer.is_json and not as_it_is else None
+def _print_result(response: ServiceResponse, whole: bool) -> None:
+    """Print output and result of fob's `{"result", "output"}`; any other body unchanged."""
+    content = response.json() if response.is_json and not whole else None
     if not isinstance(content, dict) or "result" not in content:
-        _write(answer.body + (b"" if answer.body.endswith(b"\n") else b"\n"))
+        _write(response.body + (b"" if response.body.endswith(b"\n") else b"\n"))
         return
     sys.stdout.write(content.get("output", ""))
     result = content["result"]

@@ -1,4 +1,4 @@
-"""A folder as the archive to register: its files but for what is never part of a function."""
+"""Packs a folder into the archive to register, without files that never belong to a function."""
 
 import os
 from collections.abc import Iterator
@@ -11,52 +11,52 @@ from fob.parts.unzip import FILES_LIMIT, UNPACKED_LIMIT
 from fob.source import archive
 
 IGNORE_FILE = ".fobignore"
-NEVER = (
+ALWAYS_IGNORED = (
     *("__pycache__", "*.pyc", ".git", ".hg", ".svn", ".DS_Store", IGNORE_FILE),
     *(".venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
 )
 
 
 def packed(folder: Path) -> bytes:
-    """The archive of a folder, always the same for the same files.
+    """Return the archive of a folder; equal files make equal archives.
 
-    Left out are `NEVER`, virtual environments, and what the patterns in `.fobignore` match: shell
-    patterns, one a line, each for a name or a path from the folder on. Raises `BadRequest` for
-    links and special files, `TooLarge` for more than the service would take.
+    Leaves out `ALWAYS_IGNORED`, virtual environments, and everything that `.fobignore` matches.
+    That file has one shell pattern per line, matched with names and with paths below the folder.
+    Raises `BadRequest` for links and special files, `TooLarge` for more than the service accepts.
     """
-    held: list[tuple[str, bytes]] = []
+    files: list[tuple[str, bytes]] = []
     size = 0
     with Progress(str(folder)) as progress:
         try:
-            for file in _files(folder, folder, (*NEVER, *_patterns(folder / IGNORE_FILE))):
-                held.append((file.relative_to(folder).as_posix(), file.read_bytes()))
-                size += len(held[-1][1])
-                progress.show(f"packing {len(held)} files, {size} bytes")
-                _check(folder, len(held), size)
+            for file in _files(folder, folder, (*ALWAYS_IGNORED, *_patterns(folder / IGNORE_FILE))):
+                files.append((file.relative_to(folder).as_posix(), file.read_bytes()))
+                size += len(files[-1][1])
+                progress.show(f"packing {len(files)} files, {size} bytes")
+                _check(folder, len(files), size)
         except OSError as error:
             raise BadRequest(f"cannot read {error.filename}: {error.strerror}") from error
-    if not held:
+    if not files:
         raise BadRequest(f"{folder} has no files to register")
-    return archive.pack(held)
+    return archive.pack(files)
 
 
 def _check(folder: Path, count: int, size: int) -> None:
     if count > FILES_LIMIT or size > UNPACKED_LIMIT:
         raise TooLarge(
             f"{folder} has more than {FILES_LIMIT} files or {UNPACKED_LIMIT} bytes;"
-            f" name what is not needed in its {IGNORE_FILE}"
+            f" list what is not needed in its {IGNORE_FILE}"
         )
 
 
 def _files(top: Path, folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
-    """The files to take, in the order of their names."""
+    """Yield the files to pack, ordered by name."""
     for path in sorted(folder.iterdir()):
         if _matches(path.relative_to(top).as_posix(), patterns):
             continue
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise BadRequest(
-                f"{path} is a link or a special file, and only files and folders are taken:"
-                f" put the file itself there, or name it in {top / IGNORE_FILE}"
+                f"{path} is a link or a special file, which cannot be packed:"
+                f" replace it by a file, or list it in {top / IGNORE_FILE}"
             )
         if path.is_file():
             yield path
@@ -70,7 +70,7 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _patterns(file: Path) -> list[str]:
-    """The patterns of a `.fobignore`; none when there is no such file."""
+    """Return the patterns in a `.fobignore`; none when the file does not exist."""
     try:
         lines = file.read_text().splitlines()
     except FileNotFoundError:

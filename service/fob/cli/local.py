@@ -1,4 +1,4 @@
-"""The commands that are the service: they run in the foreground, from the settings."""
+"""The commands that run the service or the engine, in the foreground."""
 
 import argparse
 from dataclasses import fields
@@ -7,7 +7,7 @@ from fob import config
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Run the dispatcher, with the engine when no Marathon is given."""
+    """Run the dispatcher, and fob's engine unless a Marathon is configured."""
     from fob.dispatcher import main
 
     return main.run(_settings(args))

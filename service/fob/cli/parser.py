@@ -1,4 +1,4 @@
-"""What can be typed: the commands, their arguments and their help."""
+"""The argument parser: commands, their arguments and their help."""
 
 import argparse
 from collections.abc import Collection
@@ -10,49 +10,53 @@ from fob.config import Settings
 
 EXIT_CODES = """\
 exit codes:
-  0  done
-  1  fob said no, or is not there
-  2  not a command we know
-  3  the function failed: it raised, died, took too long or cannot be imported
-  130  stopped by Ctrl-C
+  0    success
+  1    the service refused or cannot be reached
+  2    wrong usage
+  3    the function failed: it raised, exited, timed out or cannot be imported
+  130  interrupted by Ctrl-C
 """
 
 GEN_WAIT_SECONDS = 60.0
-# settings that a command has no use for: a flag without effect would mislead
-NOT_SERVES = ("url",)
-NOT_ENGINES = ("url", "host", "port", "token")
+# settings that get no flag, because they have no effect in this command
+NOT_FOR_SERVE = ("url",)
+NOT_FOR_ENGINE = ("url", "host", "port", "token")
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # no public name
 
 
 def build() -> argparse.ArgumentParser:
-    """The whole parser; the parsed command is `args.run`, a module of fob.cli and a
-    function in it that takes `args` (a name, so that only what runs is imported).
+    """Return the parser of the whole command line.
+
+    It sets `args.run` to `module.function` below fob.cli, a function that takes `args`. It is a
+    name, so that only the modules of this command are imported.
     """
     parser = argparse.ArgumentParser(
         prog="fob",
-        description="POST a Python file, get an endpoint.",
+        description="Turn a Python file into an HTTP endpoint.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fob {__version__}")
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    _server(verbs, "serve", "local.serve", "run the service in the foreground", NOT_SERVES)
+    _server(verbs, "serve", "local.serve", "run the service in the foreground", NOT_FOR_SERVE)
     _gen(verbs)
     _call(verbs)
     _meta(verbs)
-    _client(verbs, "list", "commands.list_", "list the functions")
+    _client(verbs, "list", "commands.list_", "list all functions")
     _logs(verbs)
     _rm(verbs)
-    alone = "run fob's engine alone, in the foreground"
-    _server(verbs, "engine", "local.engine", alone, NOT_ENGINES)
+    alone = "run only fob's engine in the foreground"
+    _server(verbs, "engine", "local.engine", alone, NOT_FOR_ENGINE)
     return parser
 
 
 def _server(verbs: Commands, name: str, run: str, help_: str, without: Collection[str]) -> None:
-    """A command that takes the settings: a flag for each, saying its variable and default."""
+    """Add a command with a flag for each setting; its help names the variable and default."""
     parser = verbs.add_parser(
-        name, help=help_, description=f"{help_}. A flag wins over its environment variable."
+        name,
+        help=help_,
+        description=f"{_sentence(help_)} A flag takes precedence over its environment variable.",
     )
     parser.set_defaults(run=run)
     for field in fields(Settings):
@@ -71,49 +75,63 @@ def _server(verbs: Commands, name: str, run: str, help_: str, without: Collectio
 def _client(
     verbs: Commands, name: str, run: str, help_: str, add_help: bool = True
 ) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=help_, description=help_, add_help=add_help)
+    """Add a command that sends requests to the service."""
+    parser = verbs.add_parser(name, help=help_, description=_sentence(help_), add_help=add_help)
     parser.set_defaults(run=run)
-    parser.add_argument("--json", action="store_true", help="answer in JSON, for programs")
-    parser.add_argument("--url", help="where the service is (FOB_URL)")
-    parser.add_argument("--token", help="its bearer token (FOB_TOKEN)")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--url", help="URL of the service (default: FOB_URL)")
+    parser.add_argument("--token", help="the service's bearer token (default: FOB_TOKEN)")
     return parser
 
 
+def _sentence(help_: str) -> str:
+    return f"{help_[0].upper()}{help_[1:]}."
+
+
 def _gen(verbs: Commands) -> None:
-    parser = _client(verbs, "gen", "commands.gen", "register a function, print its id")
+    parser = _client(verbs, "gen", "commands.gen", "register a function and print its id")
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="a Python file, a zip of several, or a folder of them; - reads standard input",
+        help="a Python file, a zip file or a folder; - reads standard input",
     )
-    parser.add_argument("--name", help="a name for people, usable instead of the id")
-    parser.add_argument("--entry", help="NAME, MODULE or MODULE:NAME of what to call")
-    parser.add_argument("--cpus", type=float, help="CPUs of an instance")
-    parser.add_argument("--mem", type=float, metavar="MIB", help="memory of an instance")
-    parser.add_argument("--instances", type=int, metavar="N", help="how many instances")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="limit for one call")
-    parser.add_argument("--concurrency", type=int, metavar="N", help="calls at once per instance")
-    parser.add_argument("--cors", metavar="ORIGINS", help="web pages that may call it; * for all")
+    parser.add_argument("--name", help="a name that other commands accept instead of the id")
+    parser.add_argument("--entry", help="what to call: NAME, MODULE or MODULE:NAME")
+    parser.add_argument("--cpus", type=float, help="CPUs per instance")
+    parser.add_argument("--mem", type=float, metavar="MIB", help="memory per instance")
+    parser.add_argument("--instances", type=int, metavar="N", help="number of instances")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="time limit of a call")
+    parser.add_argument("--concurrency", type=int, metavar="N", help="parallel calls per instance")
+    parser.add_argument("--cors", metavar="ORIGINS", help="origins that may call it; * for any")
     parser.add_argument(
-        "--activation", choices=("always", "on-demand"), help="when it runs; else the service says"
+        "--activation",
+        choices=("always", "on-demand"),
+        help="run it always or only for calls (default: the service's setting)",
     )
     parser.add_argument(
-        "--keep-alive", type=float, metavar="SECONDS", help="from a call to its rest, on demand"
+        "--keep-alive",
+        type=float,
+        metavar="SECONDS",
+        help="time without calls before an on-demand function goes idle",
     )
     parser.add_argument(
-        "--env", action="append", default=[], metavar="K=V", help="an environment variable"
+        "--env",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="an environment variable of the function; repeatable",
     )
     parser.add_argument(
         "--wait",
         action="store_const",
         const=GEN_WAIT_SECONDS,
-        help=f"wait until it is ready, {GEN_WAIT_SECONDS:g} seconds at most",
+        help=f"wait until it is ready, at most {GEN_WAIT_SECONDS:g} seconds",
     )
 
 
 def _call(verbs: Commands) -> None:
-    says = "call a function, print what it answers"
-    parser = _client(verbs, "call", "commands.call", says, add_help=False)
+    help_ = "call a function and print its output and result"
+    parser = _client(verbs, "call", "commands.call", help_, add_help=False)
     parser.add_argument(
         "-h",
         "--help",
@@ -121,22 +139,28 @@ def _call(verbs: Commands) -> None:
         nargs=0,
         const=_add_id(parser),
         default=argparse.SUPPRESS,
-        help="show this, or with an ID what that function takes and answers",
+        help="show this message, or with an ID the parameters and result of that function",
     )
     parser.add_argument(
         "arguments",
         nargs="*",
         default=[],
         metavar="K=V",
-        help="an argument: K=V goes as text in the query string, K:=JSON in a JSON body",
+        help="an argument: K=V as text in the query string, K:=JSON in a JSON body",
     )
-    parser.add_argument("--data", metavar="BODY", help="the body: @FILE, @- or the text itself")
-    parser.add_argument("--path", default="", help="path below the function, such as /x")
-    parser.add_argument("--method", help="HTTP method (default: GET, or POST with a body)")
+    parser.add_argument(
+        "--data", metavar="BODY", help="the request body: text, @FILE, or @- for standard input"
+    )
+    parser.add_argument("--path", default="", help="path below the function's own, such as /x")
+    parser.add_argument("--method", help="HTTP method (default: GET, with a body POST)")
 
 
 class _FunctionHelp(argparse.Action):
-    """`--help` of a command that has one for each ID; `const` is that argument, which may lack."""
+    """`--help` that describes a function if an ID is given; `const` is the ID's argument.
+
+    It does not exit like argparse's own, because the ID may follow. Instead it makes the ID
+    optional and selects another command.
+    """
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object
@@ -146,24 +170,30 @@ class _FunctionHelp(argparse.Action):
 
 
 def _meta(verbs: Commands) -> None:
-    parser = _client(verbs, "meta", "commands.meta", "print the host:port of a function")
+    parser = _client(verbs, "meta", "commands.meta", "print the host and port of a function")
     _add_id(parser)
     parser.add_argument(
-        "--wait", type=float, default=0.0, metavar="SECONDS", help="wait until it is ready"
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait until it is ready, at most SECONDS",
     )
 
 
 def _logs(verbs: Commands) -> None:
-    parser = _client(verbs, "logs", "commands.logs", "print what a function printed")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as it prints more")
-    parser.add_argument("--tail", type=int, metavar="N", help="only the last N lines")
+    parser = _client(verbs, "logs", "commands.logs", "print the output of a function")
+    parser.add_argument("-f", "--follow", action="store_true", help="keep printing new output")
+    parser.add_argument("--tail", type=int, metavar="N", help="print only the last N lines")
     _add_id(parser)
 
 
 def _rm(verbs: Commands) -> None:
     parser = _client(verbs, "rm", "commands.rm", "remove functions")
-    parser.add_argument("ids", nargs="+", metavar="ID", help="an id, its beginning, or a name")
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="an id, the beginning of one, or a name"
+    )
 
 
 def _add_id(parser: argparse.ArgumentParser) -> argparse.Action:
-    return parser.add_argument("id", metavar="ID", help="an id, its beginning, or a name")
+    return parser.add_argument("id", metavar="ID", help="an id, the beginning of one, or a name")

@@ -1,4 +1,4 @@
-"""A line that says what is being waited for, on a terminal only."""
+"""A line of progress on standard error, if that is a terminal."""
 
 import sys
 import time
@@ -7,12 +7,12 @@ from typing import Self
 
 
 class Progress:
-    """A context that shows one line on standard error while it lasts, and wipes it after."""
+    """A context manager that shows one line and erases it at the end."""
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
         self._started_ns = time.monotonic_ns()
-        self._terminal = sys.stderr.isatty()
+        self._is_terminal = sys.stderr.isatty()
         self._shown = False
 
     def __enter__(self) -> Self:
@@ -20,7 +20,7 @@ class Progress:
 
     def show(self, state: str) -> None:
         """Replace the line by `state` and the seconds since the start."""
-        if self._terminal:
+        if self._is_terminal:
             self._shown = True
             seconds = (time.monotonic_ns() - self._started_ns) / 1e9
             sys.stderr.write(f"\r\x1b[K{self._subject}: {state}, {seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""The service as the command line sees it: its HTTP API, with the standard library alone."""
+"""The service's HTTP API, used with the standard library alone."""
 
 import http.client
 import json
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from fob.cli.failures import RefusedByService, ServiceUnreachable
+from fob.cli.errors import ServiceError, ServiceUnreachable
 from fob.errors import BadRequest, FobError
 
-CONNECT_SECONDS = 5.0
-PATIENCE_SECONDS = 90.0  # the service gives up on Marathon, and says so, before that
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 90.0  # longer than the service waits for Marathon before it reports an error
+CHUNK_BYTES = 65536
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,23 @@ class ServiceResponse:
         return self.content_type.startswith("application/json")
 
     def json(self) -> Any:
-        """The body as JSON. Raises `FobError` when it is none: this is not fob's service."""
+        """Return the body as JSON. Raises `FobError` if it is not: this is another server."""
         try:
             return json.loads(self.body)
         except ValueError:
-            raise FobError("the answer is not JSON; is that fob at this address?") from None
+            raise FobError("the response is not JSON; is fob running at this address?") from None
 
     def error(self) -> Mapping[str, Any]:
-        """The `error` member of the body, empty when there is none."""
+        """Return the `error` member of the body; an empty mapping when there is none."""
         try:
-            found = json.loads(self.body)["error"]
+            error = json.loads(self.body)["error"]
         except (ValueError, LookupError, TypeError):
             return {}
-        return found if isinstance(found, dict) else {"message": str(found)}
+        return error if isinstance(error, dict) else {"message": str(error)}
 
 
 class Service:
-    """One service, at `url`; each request is a connection of its own."""
+    """The service at `url`. Each request uses a new connection."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url if "://" in url else f"http://{url}"
@@ -50,16 +51,16 @@ class Service:
             raise BadRequest(f"{url!r} is not a URL of a service; give http://HOST:PORT")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def get(self, path: str, query: Any = (), patience: float | None = PATIENCE_SECONDS) -> Any:
-        """The JSON of a GET. Raises `Refused` for a status of 400 or more."""
-        return self.expect("GET", path, query, patience=patience).json()
+    def get(self, path: str, query: Any = ()) -> Any:
+        """Return the JSON of a GET. Raises `ServiceError` for a status of 400 or more."""
+        return self.expect("GET", path, query).json()
 
     def expect(self, method: str, path: str, query: Any = (), **more: Any) -> ServiceResponse:
-        """`send`, with a status of 400 or more raised as `Refused`."""
-        answer = self.send(method, path, query, **more)
-        if answer.status >= 400:
-            raise RefusedByService(answer.status, answer.error())
-        return answer
+        """Do what `send` does, but raise `ServiceError` for a status of 400 or more."""
+        response = self.send(method, path, query, **more)
+        if response.status >= 400:
+            raise ServiceError(response.status, response.error())
+        return response
 
     def send(
         self,
@@ -69,34 +70,33 @@ class Service:
         *,
         body: bytes | None = None,
         content_type: str = "",
-        patience: float | None = PATIENCE_SECONDS,
+        timeout: float | None = READ_TIMEOUT,
     ) -> ServiceResponse:
-        """One request and its whole answer, whatever the status; `query` as `urlencode` takes it.
+        """Send a request and return the response, whatever its status.
 
-        `patience` is how many seconds the service may be silent; None: for ever.
-        Raises `Unreachable`.
+        `query` is an argument of `urlencode`; `timeout` is in seconds for each read, None for no
+        limit. Raises `ServiceUnreachable`.
         """
         connection = self._connect()
         try:
-            reply = self._request(connection, method, path, query, body, content_type, patience)
-            return ServiceResponse(
-                reply.status, reply.headers.get("Content-Type", ""), reply.read()
-            )
+            response = self._request(connection, method, path, query, body, content_type, timeout)
+            kind = response.headers.get("Content-Type", "")
+            return ServiceResponse(response.status, kind, response.read())
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from error
         finally:
             connection.close()
 
     def stream(self, path: str, query: Any = ()) -> Iterator[bytes]:
-        """The body of a GET in pieces as they come. Raises like `expect`."""
+        """Yield the body of a GET as it arrives. Raises what `expect` raises."""
         connection = self._connect()
         try:
-            reply = self._request(connection, "GET", path, query, None, "", None)
-            if reply.status >= 400:
-                answer = ServiceResponse(reply.status, "", reply.read())
-                raise RefusedByService(reply.status, answer.error())
-            while piece := reply.read1(65536):
-                yield piece
+            response = self._request(connection, "GET", path, query, None, "", None)
+            if response.status >= 400:
+                whole = ServiceResponse(response.status, "", response.read())
+                raise ServiceError(response.status, whole.error())
+            while chunk := response.read1(CHUNK_BYTES):
+                yield chunk
         except (OSError, http.client.HTTPException) as error:
             raise self._broken(error) from error
         finally:
@@ -105,13 +105,13 @@ class Service:
     def _connect(self) -> http.client.HTTPConnection:
         secure = self._parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = kind(self._parts.netloc.rpartition("@")[2], timeout=CONNECT_SECONDS)
+        connection = kind(self._parts.netloc.rpartition("@")[2], timeout=CONNECT_TIMEOUT)
         try:
             connection.connect()
         except OSError as error:
             raise ServiceUnreachable(
-                f"nothing answers at {self.url} ({error.strerror or error}); "
-                "start the service with `fob serve`, or name another with --url or FOB_URL"
+                f"cannot connect to the service at {self.url} ({error.strerror or error});"
+                " start it with `fob serve`, or name another with --url or FOB_URL"
             ) from error
         return connection
 
@@ -123,9 +123,9 @@ class Service:
         query: Any,
         body: bytes | None,
         content_type: str,
-        patience: float | None,
+        timeout: float | None,
     ) -> http.client.HTTPResponse:
-        connection.sock.settimeout(patience)
+        connection.sock.settimeout(timeout)
         query_string = urlencode(query)
         target = self._parts.path.rstrip("/") + path + ("?" + query_string if query_string else "")
         headers = dict(self._headers)
@@ -135,4 +135,6 @@ class Service:
         return connection.getresponse()
 
     def _broken(self, error: Exception) -> ServiceUnreachable:
-        return ServiceUnreachable(f"the service at {self.url} did not finish its answer: {error!r}")
+        return ServiceUnreachable(
+            f"the service at {self.url} did not send a complete response: {error!r}"
+        )
