@@ -9,34 +9,34 @@ import requests
 import live
 
 
-def test_ping_wants_no_token(engine: live.Engine) -> None:
+def test_ping_needs_no_token(engine: live.Engine) -> None:
     assert requests.get(engine.url + "/ping", timeout=5).text == "pong"
-    answer = requests.get(engine.url + "/ping", headers={"Accept": "application/json"}, timeout=5)
-    assert answer.json() == "pong"
+    response = requests.get(engine.url + "/ping", headers={"Accept": "application/json"}, timeout=5)
+    assert response.json() == "pong"
 
 
 @pytest.mark.parametrize("path", ["/v2/apps", "/v2/info", "/service/marathon/v2/apps", "/nothing"])
-def test_everything_else_wants_the_token(engine: live.Engine, path: str) -> None:
+def test_every_other_route_requires_the_token(engine: live.Engine, path: str) -> None:
     for headers in ({}, {"Authorization": "token=wrong"}, {"Authorization": "Basic !"}):
-        answer = requests.get(engine.url + path, headers=headers, timeout=5)
-        assert answer.status_code == (404 if path == "/nothing" else 401)
-        assert "message" in answer.json()
+        response = requests.get(engine.url + path, headers=headers, timeout=5)
+        assert response.status_code == (404 if path == "/nothing" else 401)
+        assert "message" in response.json()
 
 
-def test_who_has_no_token_is_told_how_to_send_one(engine: live.Engine) -> None:
-    answer = requests.get(engine.url + "/v2/apps", timeout=5)
-    # in this order: an old DC/OS command line takes the first scheme that it knows
-    assert answer.headers["WWW-Authenticate"] == 'acsjwt,Basic realm="fob engine"'
+def test_a_request_without_a_token_is_told_how_to_send_one(engine: live.Engine) -> None:
+    response = requests.get(engine.url + "/v2/apps", timeout=5)
+    # in this order: an old DC/OS command line uses the first scheme that it supports
+    assert response.headers["WWW-Authenticate"] == 'acsjwt,Basic realm="fob engine"'
 
 
-def test_the_token_is_taken_in_each_way_that_clients_send_one(engine: live.Engine) -> None:
+def test_the_token_is_accepted_in_each_way_that_clients_send_it(engine: live.Engine) -> None:
     url = engine.url + "/v2/info"
     for header in (f"token={engine.token}", f"Bearer {engine.token}"):
         assert requests.get(url, headers={"Authorization": header}, timeout=5).ok
     assert requests.get(url, auth=("anyone", engine.token), timeout=5).ok
 
 
-def test_what_dcos_has_under_service_marathon_is_there(engine: live.Engine) -> None:
+def test_the_api_is_served_under_the_prefix_of_dcos_too(engine: live.Engine) -> None:
     engine.run("/a", "exec sleep 1000")
     assert engine.get("/service/marathon/v2/apps")["apps"][0]["id"] == "/a"
     assert engine.ask("GET", "/service/marathon/ping").text == "pong"
@@ -48,40 +48,40 @@ def test_slashes_in_paths_are_tolerated(engine: live.Engine, path: str) -> None:
     assert engine.get(f"/v2/apps{path}")["app"]["id"] == "/a/b"
 
 
-def test_a_new_app_is_answered_201_with_its_deployment(engine: live.Engine) -> None:
-    answer = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": "exec sleep 1000"})
-    body = answer.json()
-    assert answer.status_code == 201
-    assert answer.headers["Location"] == "/v2/apps/a"
-    assert body["deployments"][0]["id"] == answer.headers["Marathon-Deployment-Id"]
+def test_a_new_app_is_201_with_its_deployment(engine: live.Engine) -> None:
+    response = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": "exec sleep 1000"})
+    body = response.json()
+    assert response.status_code == 201
+    assert response.headers["Location"] == "/v2/apps/a"
+    assert body["deployments"][0]["id"] == response.headers["Marathon-Deployment-Id"]
     assert {"tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy", "version"} <= set(body)
     for key in ("cmd", "args", "container", "healthChecks", "constraints", "env", "labels"):
         assert key in body
 
 
-def test_an_id_can_be_taken_once(engine: live.Engine) -> None:
+def test_creating_an_existing_app_is_409(engine: live.Engine) -> None:
     engine.run("/a", "exec sleep 1000")
-    answer = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": "true"})
-    assert answer.status_code == 409
-    assert answer.json()["message"] == "An app with id [/a] already exists."
+    response = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": "true"})
+    assert response.status_code == 409
+    assert response.json()["message"] == "An app with id [/a] already exists."
 
 
 def test_an_app_under_deployment_is_locked_unless_forced(engine: live.Engine) -> None:
     engine.run("/a", "exec sleep 1000", cpus=10_000)  # never starts
-    answer = engine.ask("PUT", "/v2/apps//a", json={"instances": 2})
-    assert answer.status_code == 409
-    assert answer.json()["message"].startswith("App is locked by one or more deployments.")
-    (deployment,) = answer.json()["deployments"]
+    response = engine.ask("PUT", "/v2/apps//a", json={"instances": 2})
+    assert response.status_code == 409
+    assert response.json()["message"].startswith("App is locked by one or more deployments.")
+    (deployment,) = response.json()["deployments"]
     assert deployment["id"] == engine.get("/v2/deployments")[0]["id"]
     assert engine.ask("PUT", "/v2/apps//a?force=true", json={"cpus": 0.1}).ok
     engine.running("/a")
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"id": 1}', "\xff", "[" * 100_000])
-def test_a_body_that_is_no_app_is_refused(engine: live.Engine, body: str) -> None:
-    answer = engine.ask("POST", "/v2/apps", data=body.encode("latin-1"))
-    assert answer.status_code in (400, 422)
-    assert answer.json()["message"] in ("Invalid JSON", "Object is not valid")
+def test_a_body_that_is_not_an_app_is_refused(engine: live.Engine, body: str) -> None:
+    response = engine.ask("POST", "/v2/apps", data=body.encode("latin-1"))
+    assert response.status_code in (400, 422)
+    assert response.json()["message"] in ("Invalid JSON", "Object is not valid")
 
 
 @pytest.mark.parametrize(
@@ -95,15 +95,15 @@ def test_a_body_that_is_no_app_is_refused(engine: live.Engine, body: str) -> Non
         ("GET", "/v2/apps//nothing/tasks"),
     ],
 )
-def test_an_app_that_is_not_there_is_404(engine: live.Engine, method: str, path: str) -> None:
-    answer = engine.ask(method, path, json={})
-    assert answer.status_code == 404
-    assert answer.json() == {"message": "App '/nothing' does not exist"}
+def test_an_unknown_app_is_404(engine: live.Engine, method: str, path: str) -> None:
+    response = engine.ask(method, path, json={})
+    assert response.status_code == 404
+    assert response.json() == {"message": "App '/nothing' does not exist"}
 
 
 def test_an_unknown_route_is_404_in_marathons_shape(engine: live.Engine) -> None:
-    answer = engine.ask("GET", "/v2/pods")
-    assert (answer.status_code, list(answer.json())) == (404, ["message"])
+    response = engine.ask("GET", "/v2/pods")
+    assert (response.status_code, list(response.json())) == (404, ["message"])
 
 
 def test_a_group_lists_the_apps_below_it(engine: live.Engine) -> None:
@@ -121,7 +121,7 @@ def test_a_group_lists_the_apps_below_it(engine: live.Engine) -> None:
     assert [app["id"] for app in engine.get("/v2/apps")["apps"]] == ["/other"]
 
 
-def test_apps_are_selected(engine: live.Engine) -> None:
+def test_apps_are_selected_by_id_cmd_and_label(engine: live.Engine) -> None:
     engine.run("/one", "exec sleep 1000", labels={"kind": "x"})
     engine.run("/two", "exec sleep 2000", labels={"kind": "y"})
 
@@ -136,7 +136,7 @@ def test_apps_are_selected(engine: live.Engine) -> None:
     assert ids("label=other") == []
 
 
-def test_versions_are_kept_and_rolled_back_to(engine: live.Engine) -> None:
+def test_an_app_can_be_rolled_back_to_an_earlier_version(engine: live.Engine) -> None:
     first = engine.run("/a", "exec sleep 1000", env={"N": "1"})["version"]
     engine.running("/a")
     second = engine.ask("PUT", "/v2/apps//a?force=true", json={"env": {"N": "2"}}).json()["version"]
@@ -146,20 +146,20 @@ def test_versions_are_kept_and_rolled_back_to(engine: live.Engine) -> None:
     assert engine.get(f"/v2/apps//a/versions/{first}")["env"] == {"N": "1"}
     assert engine.ask("PUT", "/v2/apps//a?force=true", json={"version": first}).ok
     assert engine.app("/a")["env"] == {"N": "1"}
-    answer = engine.ask("PUT", "/v2/apps//a?force=true", json={"version": "1999"})
-    assert answer.status_code == 404
+    response = engine.ask("PUT", "/v2/apps//a?force=true", json={"version": "1999"})
+    assert response.status_code == 404
 
 
-def test_restart_takes_an_empty_body(engine: live.Engine) -> None:
+def test_restart_accepts_an_empty_body(engine: live.Engine) -> None:
     engine.run("/a", "exec sleep 1000")
     old = engine.running("/a")[0]["id"]
     assert engine.ask("POST", "/v2/apps//a/restart?force=true").ok
     live.until(lambda: engine.running("/a")[0]["id"] != old)
 
 
-def test_put_creates_what_is_not_there(engine: live.Engine) -> None:
-    answer = engine.ask("PUT", "/v2/apps//new", json={"cmd": "exec sleep 1000"})
-    assert answer.status_code == 201
+def test_put_creates_an_app_that_does_not_exist(engine: live.Engine) -> None:
+    response = engine.ask("PUT", "/v2/apps//new", json={"cmd": "exec sleep 1000"})
+    assert response.status_code == 201
     engine.running("/new")
 
 
@@ -171,7 +171,7 @@ def test_task_ids_are_the_apps_path_and_a_uuid(engine: live.Engine) -> None:
     assert engine.get("/v2/apps//g/one/tasks")["tasks"] == [task]
 
 
-def test_the_event_stream_tells_of_every_step(engine: live.Engine) -> None:
+def test_the_event_stream_reports_every_step(engine: live.Engine) -> None:
     headers = {"Accept": "text/event-stream"}
     with engine.ask("GET", "/v2/events", headers=headers, stream=True) as stream:
         lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
@@ -191,35 +191,35 @@ def test_the_event_stream_tells_of_every_step(engine: live.Engine) -> None:
     assert "deployment_info" in seen
 
 
-def test_light_plans_leave_the_groups_out(engine: live.Engine) -> None:
+def test_light_plans_omit_the_groups(engine: live.Engine) -> None:
     for query, keys in (("", {"original", "target"}), ("?plan-format=light", set())):
         headers = {"Accept": "text/event-stream"}
         with engine.ask("GET", f"/v2/events{query}", headers=headers, stream=True) as stream:
             lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
             next(line for line in lines if line.startswith("event:"))
             engine.run(f"/a{len(keys)}", "exec sleep 1000")
-            told = next(line for line in lines if '"deployment_info"' in line)
-        plan = json.loads(told.removeprefix("data: "))["plan"]
+            line = next(line for line in lines if '"deployment_info"' in line)
+        plan = json.loads(line.removeprefix("data: "))["plan"]
         assert plan.keys() == keys | {"id", "version", "steps"}
 
 
-def test_an_event_of_a_request_tells_no_environment(engine: live.Engine) -> None:
+def test_api_post_events_contain_no_environment(engine: live.Engine) -> None:
     headers = {"Accept": "text/event-stream"}
     with engine.ask("GET", "/v2/events", headers=headers, stream=True) as stream:
         lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
         next(line for line in lines if line.startswith("event:"))
         engine.run("/a", "exec sleep 1000", env={"SECRET": "x"})
-        told = next(line for line in lines if '"api_post_event"' in line)
-    event = json.loads(told.removeprefix("data: "))
+        line = next(line for line in lines if '"api_post_event"' in line)
+    event = json.loads(line.removeprefix("data: "))
     assert (event["uri"], event["appDefinition"]["id"]) == ("/v2/apps", "/a")
     assert "env" not in event["appDefinition"]
 
 
-def test_the_event_stream_is_for_event_streams(engine: live.Engine) -> None:
+def test_the_event_stream_requires_its_media_type(engine: live.Engine) -> None:
     assert engine.ask("GET", "/v2/events").status_code == 405
 
 
-def test_a_reader_that_goes_away_costs_nothing(engine: live.Engine) -> None:
+def test_a_disconnected_reader_is_detached(engine: live.Engine) -> None:
     pid = engine.process.pid
     headers = {"Accept": "text/event-stream"}
     before = live.descriptors_of(pid)
@@ -241,13 +241,13 @@ def test_files_of_a_task_are_read_as_from_a_mesos_agent(engine: live.Engine) -> 
     end = engine.get(url, params={"path": f"{path}/stdout", "offset": -1})
     assert end == {"data": "", "offset": 6}
     for name in ("../stdout", "pipes/stdout", "sandbox", "nothing"):
-        answer = engine.ask("GET", url, params={"path": f"{path}/{name}"})
-        assert answer.status_code == 404
+        response = engine.ask("GET", url, params={"path": f"{path}/{name}"})
+        assert response.status_code == 404
     wrong = engine.ask("GET", url, params={"path": f"{path}/stdout", "offset": "x"})
     assert wrong.status_code == 400
 
 
-def test_a_piece_of_a_file_that_cuts_a_character_keeps_its_bytes(engine: live.Engine) -> None:
+def test_a_chunk_of_a_file_that_splits_a_character_keeps_its_bytes(engine: live.Engine) -> None:
     engine.run("/a", r"printf 'h\303\251\n'; exec sleep 1000")
     (task,) = engine.running("/a")
     framework = engine.get("/v2/info")["frameworkId"]
@@ -258,17 +258,17 @@ def test_a_piece_of_a_file_that_cuts_a_character_keeps_its_bytes(engine: live.En
     assert engine.ask("GET", url, params=piece).content == b'{"data": "h\xc3", "offset": 0}'
 
 
-def test_an_escape_from_the_folder_of_tasks_is_404(engine: live.Engine) -> None:
+def test_a_path_outside_the_task_folders_is_404(engine: live.Engine) -> None:
     framework = engine.get("/v2/info")["frameworkId"]
     engine.run("/a", "exec sleep 1000")
     agent = engine.running("/a")[0]["slaveId"]
     for task in ("..", "../x", ".", "a.", "a..", "a.."):
         path = f"/frameworks/{framework}/executors/{task}/runs/latest/stdout"
-        answer = engine.ask("GET", f"/agent/{agent}/files/read", params={"path": path})
-        assert answer.status_code == 404
+        response = engine.ask("GET", f"/agent/{agent}/files/read", params={"path": path})
+        assert response.status_code == 404
 
 
-def test_the_engine_listens_on_this_machine_only(engine: live.Engine) -> None:
+def test_the_engine_listens_on_loopback_only(engine: live.Engine) -> None:
     port = int(engine.url.rpartition(":")[2])
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.2", port), timeout=5)

@@ -1,4 +1,4 @@
-"""Constraints on one machine: what is met, what never is, and why."""
+"""Constraints on one machine: which are met, which never are, and why."""
 
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +42,7 @@ MACHINE = {"hostname": "10.0.0.7", "rack": "r1", "@zone": "a"}
         (["gpu", "UNLIKE", ".*"], 9),
     ],
 )
-def test_a_machine_takes_as_many_as_the_constraint_allows(
+def test_a_machine_gets_as_many_tasks_as_the_constraint_allows(
     constraint: list[str], fitting: int
 ) -> None:
     placed = 0
@@ -77,25 +77,27 @@ def test_a_machine_takes_as_many_as_the_constraint_allows(
         ),
     ],
 )
-def test_what_is_no_constraint_is_refused_in_marathons_words(constraint: Any, error: str) -> None:
+def test_a_malformed_constraint_is_refused_in_marathons_words(constraint: Any, error: str) -> None:
     app = {"id": "/a", "cmd": "true", "constraints": [["rack", "UNIQUE"], constraint]}
     with pytest.raises(ApiError) as caught:
         app_definitions.complete(app)
     assert caught.value.body["details"] == [{"path": "/constraints(1)", "errors": [error]}]
 
 
-def test_attributes_are_written_as_for_a_mesos_agent() -> None:
+def test_attributes_have_the_format_of_a_mesos_agent() -> None:
     assert attributes_of("rack:r1; @zone:a:b;") == {"rack": "r1", "@zone": "a:b"}
     assert attributes_of("") == {}
 
 
 @pytest.mark.parametrize("setting", ["rack", "rack:", ":x", "a:b;rack"])
-def test_attributes_that_are_not_written_so_are_refused(setting: str) -> None:
+def test_malformed_attributes_are_refused(setting: str) -> None:
     with pytest.raises(BadRequest, match="FOB_ATTRIBUTES"):
         attributes_of(setting)
 
 
-def test_what_cannot_be_met_waits_and_says_why(start_engine: Callable[..., live.Engine]) -> None:
+def test_a_task_whose_constraint_cannot_be_met_waits_and_the_queue_says_why(
+    start_engine: Callable[..., live.Engine],
+) -> None:
     engine = start_engine(FOB_ATTRIBUTES="rack:r1")
     engine.run("/met", FOREVER, constraints=[["rack", "CLUSTER", "r1"]])
     engine.running("/met")
@@ -108,8 +110,8 @@ def test_what_cannot_be_met_waits_and_says_why(start_engine: Callable[..., live.
     ]
     assert declined == ["UnfulfilledConstraint"]
     offer = item["lastUnusedOffers"][0]["offer"]
-    told = {each["name"]: each["text"] for each in offer["attributes"]}
-    assert told == {"rack": "r1", "lacking": "requires rack r2; this machine has r1"}
+    reasons = {each["name"]: each["text"] for each in offer["attributes"]}
+    assert reasons == {"rack": "r1", "lacking": "requires rack r2; this machine has r1"}
 
 
 def test_tasks_of_an_older_version_do_not_count(engine: live.Engine) -> None:
@@ -120,7 +122,7 @@ def test_tasks_of_an_older_version_do_not_count(engine: live.Engine) -> None:
     assert engine.running("/a")[0]["id"] != before["id"]
 
 
-def test_a_role_that_the_machine_has_not_waits(engine: live.Engine) -> None:
+def test_an_app_for_a_role_that_the_machine_lacks_waits(engine: live.Engine) -> None:
     engine.run("/a", FOREVER, acceptedResourceRoles=["gpu"])
     (item,) = live.until(lambda: engine.get("/v2/queue")["queue"], "an app that waits")
     assert item["lastUnusedOffers"][0]["reason"] == ["UnfulfilledRole"]

@@ -1,4 +1,4 @@
-"""What an app may say of its container, without any Docker engine."""
+"""Containers in app definitions, without a Docker engine."""
 
 import subprocess
 import sys
@@ -40,14 +40,14 @@ def docker(**more: Any) -> dict[str, Any]:
 def faults(container: Any, **more: Any) -> list[tuple[str, str]]:
     with pytest.raises(ApiError) as caught:
         complete(container, **more)
-    return told(caught.value.body["details"])
+    return pairs(caught.value.body["details"])
 
 
-def told(details: Any) -> list[tuple[str, str]]:
+def pairs(details: Any) -> list[tuple[str, str]]:
     return [(fault["path"], fault["errors"][0]) for fault in details]
 
 
-def test_the_older_words_become_the_newer_ones() -> None:
+def test_legacy_fields_become_those_of_marathon_1_5() -> None:
     mapping = {"containerPort": 8080, "hostPort": 0}
     older = complete(docker(network="BRIDGE", portMappings=[mapping]))
     newer = complete(
@@ -72,22 +72,22 @@ def test_the_older_words_become_the_newer_ones() -> None:
     }
 
 
-def test_what_is_settled_stays_as_it_is() -> None:
+def test_normalizing_twice_changes_nothing() -> None:
     once = complete(docker(network="BRIDGE"))
     assert app_definitions.merge(once, {}, "/a") == once
 
 
-def test_an_app_that_says_nothing_of_networks_has_the_hosts() -> None:
+def test_the_default_network_is_the_hosts() -> None:
     definition = complete(docker())
     assert definition["networks"] == [{"mode": "host"}]
     assert ports_of(definition) == [Port(0, 0, "")]
 
 
-def test_an_app_on_the_bridge_that_says_nothing_of_ports_has_one() -> None:
+def test_an_app_on_a_bridge_network_has_one_port_by_default() -> None:
     assert ports_of(complete(docker(network="BRIDGE"))) == [Port(0, 0, "default")]
 
 
-def test_a_change_may_bring_the_other_network() -> None:
+def test_a_change_may_switch_the_network() -> None:
     bridged = complete(docker(network="BRIDGE"))
     host = app_definitions.merge(bridged, {"container": docker(network="HOST")}, "/a")
     assert host["networks"] == [{"mode": "host"}]
@@ -108,13 +108,13 @@ def test_a_container_port_of_zero_is_the_hosts_number() -> None:
     assert container.ports == ((20001, 20001, "tcp"),)
 
 
-def test_an_app_without_an_image_is_one_of_processes() -> None:
+def test_an_app_without_an_image_runs_as_processes() -> None:
     definition = complete({"type": "MESOS"}, cmd="true")
     assert image_of(definition) == ""
     assert container_of(definition, ()) is None
 
 
-def test_a_container_has_no_socket_to_rest_at() -> None:
+def test_containers_do_not_run_on_demand() -> None:
     labels = {"FOB_ACTIVATION": "on-demand"}
     assert not app_definitions.on_demand(complete(docker(), labels=labels))
     assert app_definitions.on_demand(
@@ -171,16 +171,14 @@ def test_a_container_has_no_socket_to_rest_at() -> None:
         (None, {"networks": [{"mode": "container/bridge"}], "cmd": "x"}, "/networks", "container"),
     ],
 )
-def test_what_is_wrong_is_named_by_its_path(
-    container: Any, more: Any, path: str, words: str
-) -> None:
+def test_a_fault_is_named_by_its_path(container: Any, more: Any, path: str, words: str) -> None:
     ((found, error),) = faults(container, **more)
     assert found == path
     assert words in error
 
 
 def refused(setting: str, container: Any) -> list[tuple[str, str]]:
-    return told(DockerPolicy(setting, NOWHERE).faults(complete(container)))
+    return pairs(DockerPolicy(setting, NOWHERE).faults(complete(container)))
 
 
 VOLUME = docker() | {"volumes": [{"containerPath": "/x", "hostPath": "/etc", "mode": "RO"}]}
@@ -208,7 +206,7 @@ VOLUME = docker() | {"volumes": [{"containerPath": "/x", "hostPath": "/etc", "mo
         ),
     ],
 )
-def test_what_reaches_out_of_the_container_is_refused_until_it_is_allowed(
+def test_access_to_the_host_is_refused_unless_it_is_allowed(
     container: Any, path: str, word: str
 ) -> None:
     ((found, why),) = refused("", container)
@@ -228,19 +226,17 @@ def test_what_reaches_out_of_the_container_is_refused_until_it_is_allowed(
         ("shm-size", "big", "not a whole number"),
     ],
 )
-def test_a_parameter_that_is_not_known_or_wrong_is_refused(
-    key: str, value: str, words: str
-) -> None:
+def test_an_unknown_or_malformed_parameter_is_refused(key: str, value: str, words: str) -> None:
     ((_, why),) = refused("", docker(parameters=[{"key": key, "value": value}]))
     assert words in why
 
 
-def test_a_word_that_is_not_known_is_an_error_of_the_setting() -> None:
+def test_an_unknown_word_in_the_setting_is_an_error() -> None:
     with pytest.raises(BadRequest, match="FOB_DOCKER_ALLOW names everything; it can be any of"):
         DockerPolicy("everything", NOWHERE)
 
 
-def test_the_environment_of_a_container_is_its_images_and_marathons() -> None:
+def test_a_container_gets_marathons_variables_and_none_of_the_host() -> None:
     mapping = {"containerPort": 80, "name": "web"}
     definition = complete(docker(network="BRIDGE", portMappings=[mapping]))
     record = TaskRecord("a.1", "/a", "v", TaskState.STAGING, (21000,), 1, 16, "t")
@@ -252,7 +248,7 @@ def test_the_environment_of_a_container_is_its_images_and_marathons() -> None:
     assert "HOME" not in found
 
 
-def test_the_documented_parameters_are_those_that_are_offered() -> None:
+def test_the_documented_parameters_are_the_supported_ones() -> None:
     page = (live.ROOT / "docs" / "engine.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("|") and "parameter" in line]
     for name, option in parameters.OPTIONS.items():
@@ -260,18 +256,18 @@ def test_the_documented_parameters_are_those_that_are_offered() -> None:
         assert ("FOB_DOCKER_ALLOW" in row) == bool(option.needs)
 
 
-def test_what_is_refused_is_a_422_of_the_api_unless_the_setting_allows_it(
+def test_access_to_the_host_is_422_in_the_api_unless_the_setting_allows_it(
     start_engine: Callable[..., live.Engine], tmp_path: Path
 ) -> None:
-    wanted = {"id": "/a", "container": docker(privileged=True), "instances": 0}
-    refusal = start_engine().ask("POST", "/v2/apps", json=wanted)
-    assert refusal.status_code == 422
-    assert refusal.json()["details"][0]["path"] == "/container/docker/privileged"
+    app = {"id": "/a", "container": docker(privileged=True), "instances": 0}
+    response = start_engine().ask("POST", "/v2/apps", json=app)
+    assert response.status_code == 422
+    assert response.json()["details"][0]["path"] == "/container/docker/privileged"
     allowing = start_engine(tmp_path / "other", FOB_DOCKER_ALLOW="privileged")
-    assert allowing.ask("POST", "/v2/apps", json=wanted).status_code == 201
+    assert allowing.ask("POST", "/v2/apps", json=app).status_code == 201
 
 
-def test_without_a_docker_engine_the_package_is_not_even_loaded() -> None:
+def test_without_containers_the_docker_package_is_not_imported() -> None:
     check = "import sys, fob.engine.main; sys.exit('docker' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], cwd=live.SERVICE, check=True)
 
@@ -283,10 +279,10 @@ def test_a_function_that_waits_for_docker_says_where_it_was_looked_for(
     dispatcher = start_dispatcher(FOB_IMAGE="python:3-slim", FOB_DOCKER_HOST=absent)
     id_ = dispatcher.gen("def f(): return 1")
 
-    def told() -> bool:
-        answer = dispatcher.ask("GET", f"/api/meta/{id_}")
-        assert answer.status_code == 503
+    def explained() -> bool:
+        response = dispatcher.ask("GET", f"/api/meta/{id_}")
+        assert response.status_code == 503
         reason = f"needs a Docker engine; none is reachable at {absent}: No such file"
-        return reason in answer.text
+        return reason in response.text
 
-    live.until(told, "the reason")
+    live.until(explained, "the reason")

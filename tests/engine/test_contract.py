@@ -1,4 +1,4 @@
-"""Marathon's REST contract, route by route: statuses, headers, bodies, what `embed` gives."""
+"""Marathon's REST contract, route by route: statuses, headers, bodies, and `embed`."""
 
 import json
 from typing import Any
@@ -28,47 +28,47 @@ HOSTILE = [
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v2/apps"), ("PUT", "/v2/apps//x"), ("PUT", "/v2/groups")]
 )
-def test_a_body_that_cannot_be_read_is_refused_and_leaves_nothing(
+def test_a_malformed_body_is_refused_and_leaves_nothing(
     engine: live.Engine, method: str, path: str, body: bytes, message: str
 ) -> None:
     wrapped = b'{"apps": [%s]}' % body if body and "groups" in path else body
-    answer = engine.ask(method, path, data=wrapped)
-    assert answer.status_code in (400, 422), answer.text
-    assert answer.json()["message"].startswith(message)
-    assert answer.json()["details"]
+    response = engine.ask(method, path, data=wrapped)
+    assert response.status_code in (400, 422), response.text
+    assert response.json()["message"].startswith(message)
+    assert response.json()["details"]
     assert engine.get("/v2/apps") == {"apps": []}
 
 
-def test_what_is_unknown_is_ignored_however_deep(engine: live.Engine) -> None:
+def test_unknown_keys_are_ignored_at_any_depth(engine: live.Engine) -> None:
     deep: Any = json.loads("[" * 500 + "]" * 500)
     docker = {"image": "x", "unknown": deep}
     made = engine.run("/a", SLEEP, unknown=deep, container={"docker": docker, "unknown": deep})
     assert "unknown" not in json.dumps(made)
 
 
-def test_the_last_of_equal_keys_counts(engine: live.Engine) -> None:
+def test_the_last_of_duplicate_keys_wins(engine: live.Engine) -> None:
     body = b'{"id": "/a", "cmd": "x", "instances": 1, "instances": 0}'
     assert engine.ask("POST", "/v2/apps", data=body).json()["instances"] == 0
 
 
-def test_a_body_of_ten_megabytes_is_answered(engine: live.Engine) -> None:
-    answer = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": 10_000_000 * "a"})
-    assert answer.status_code == 413
-    assert answer.json()["message"].endswith("bytes, and 4194304 is the maximum")
+def test_a_body_of_ten_megabytes_is_413(engine: live.Engine) -> None:
+    response = engine.ask("POST", "/v2/apps", json={"id": "/a", "cmd": 10_000_000 * "a"})
+    assert response.status_code == 413
+    assert response.json()["message"].endswith("bytes, and 4194304 is the maximum")
 
 
-def test_an_id_that_is_far_too_long_is_not_told_back(engine: live.Engine) -> None:
-    answer = engine.ask("POST", "/v2/apps", json={"id": "/" + 3_000_000 * "a", "cmd": "x"})
-    assert (answer.status_code, answer.json()["details"][0]["path"]) == (422, "/id")
-    assert len(answer.content) < 1000
+def test_an_id_that_is_far_too_long_is_not_repeated_in_the_response(engine: live.Engine) -> None:
+    response = engine.ask("POST", "/v2/apps", json={"id": "/" + 3_000_000 * "a", "cmd": "x"})
+    assert (response.status_code, response.json()["details"][0]["path"]) == (422, "/id")
+    assert len(response.content) < 1000
 
 
-def test_an_id_of_the_longest_kind_runs(engine: live.Engine) -> None:
+def test_an_app_with_the_longest_allowed_id_runs(engine: live.Engine) -> None:
     engine.run(app_id := "/" + 199 * "a", SLEEP)
     engine.running(app_id)
 
 
-def test_every_answer_says_who_leads_and_is_not_to_be_cached(engine: live.Engine) -> None:
+def test_every_response_names_the_leader_and_forbids_caching(engine: live.Engine) -> None:
     for path in ("/v2/apps", "/v2/apps//nothing", "/v2/nothing"):
         headers = engine.ask("GET", path).headers
         assert headers["X-Marathon-Leader"] == engine.url
@@ -76,54 +76,54 @@ def test_every_answer_says_who_leads_and_is_not_to_be_cached(engine: live.Engine
         assert (headers["Pragma"], headers["Expires"]) == ("no-cache", "0")
 
 
-def test_a_route_that_is_not_there_is_named(engine: live.Engine) -> None:
+def test_an_unknown_route_is_named(engine: live.Engine) -> None:
     assert engine.ask("GET", "/v2/pods").json() == {"message": "URI not found: /v2/pods"}
 
 
 def test_head_is_get_without_the_body(engine: live.Engine) -> None:
     for path, status in (("/v2/apps", 200), ("/v2/apps//a", 404), ("/ping", 200)):
-        answer = engine.ask("HEAD", path)
-        assert (answer.status_code, answer.content) == (status, b"")
+        response = engine.ask("HEAD", path)
+        assert (response.status_code, response.content) == (status, b"")
     assert engine.ask("HEAD", "/v2/events").status_code == 405
 
 
-def test_the_methods_of_a_path_are_told(engine: live.Engine) -> None:
-    answer = engine.ask("OPTIONS", "/v2/apps")
+def test_options_lists_the_methods_of_a_path(engine: live.Engine) -> None:
+    response = engine.ask("OPTIONS", "/v2/apps")
     allowed = {"GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
-    assert (answer.status_code, set(answer.headers["Allow"].split(", "))) == (200, allowed)
-    answer = engine.ask("DELETE", "/v2/apps")
-    assert (answer.status_code, answer.json()) == (405, {"message": "Method Not Allowed"})
-    assert set(answer.headers["Allow"].split(", ")) == allowed
+    assert (response.status_code, set(response.headers["Allow"].split(", "))) == (200, allowed)
+    response = engine.ask("DELETE", "/v2/apps")
+    assert (response.status_code, response.json()) == (405, {"message": "Method Not Allowed"})
+    assert set(response.headers["Allow"].split(", ")) == allowed
 
 
 def test_a_new_app_by_put_has_its_location(engine: live.Engine) -> None:
-    answer = engine.ask("PUT", "/v2/apps//a/b", json={"cmd": SLEEP})
-    assert (answer.status_code, answer.headers["Location"]) == (201, "/v2/apps/a/b")
+    response = engine.ask("PUT", "/v2/apps//a/b", json={"cmd": SLEEP})
+    assert (response.status_code, response.headers["Location"]) == (201, "/v2/apps/a/b")
     assert "Location" not in engine.ask("PUT", "/v2/apps//a/b?force=true", json={"mem": 17}).headers
 
 
-def test_a_version_stands_alone(engine: live.Engine) -> None:
+def test_a_version_cannot_be_combined_with_other_fields(engine: live.Engine) -> None:
     first = engine.run("/a", SLEEP)["version"]
-    answer = engine.ask("PUT", "/v2/apps//a?force=true", json={"version": first, "mem": 17})
-    told = "The 'version' field may only be combined with the 'id' field."
-    assert answer.json()["details"] == [{"path": "/", "errors": [told]}]
+    response = engine.ask("PUT", "/v2/apps//a?force=true", json={"version": first, "mem": 17})
+    message = "The 'version' field may only be combined with the 'id' field."
+    assert response.json()["details"] == [{"path": "/", "errors": [message]}]
     gone = "1999-01-01T00:00:00.000Z"
-    told = f"App '/a' does not exist in version {gone}"
-    for answer in (
+    message = f"App '/a' does not exist in version {gone}"
+    for response in (
         engine.ask("PUT", "/v2/apps//a?force=true", json={"version": gone}),
         engine.ask("GET", f"/v2/apps//a/versions/{gone}"),
     ):
-        assert (answer.status_code, answer.json()) == (404, {"message": told})
-    answer = engine.ask("PUT", "/v2/groups/g", json={"version": gone})
-    told = f"Group /g not available in version {gone}"
-    assert (answer.status_code, answer.json()) == (422, {"message": told})
+        assert (response.status_code, response.json()) == (404, {"message": message})
+    response = engine.ask("PUT", "/v2/groups/g", json={"version": gone})
+    message = f"Group /g not available in version {gone}"
+    assert (response.status_code, response.json()) == (422, {"message": message})
 
 
-def test_patch_changes_only_what_is_there(engine: live.Engine) -> None:
+def test_patch_changes_existing_apps_only(engine: live.Engine) -> None:
     engine.run("/a", SLEEP)
     apps = [{"id": "/a", "mem": 17}, {"id": "/b", "cmd": SLEEP}]
-    answer = engine.ask("PATCH", "/v2/apps?force=true", json=apps)
-    assert (answer.status_code, answer.json()) == (404, {"message": "App '/b' does not exist"})
+    response = engine.ask("PATCH", "/v2/apps?force=true", json=apps)
+    assert (response.status_code, response.json()) == (404, {"message": "App '/b' does not exist"})
     assert engine.app("/a")["mem"] == 16
     assert engine.ask("PUT", "/v2/apps?force=true", json=apps).ok
     assert engine.app("/b")
@@ -136,10 +136,10 @@ def test_a_locked_app_can_be_removed(engine: live.Engine) -> None:
     assert engine.get("/v2/apps") == {"apps": []}
 
 
-def test_ids_of_tasks_are_checked(engine: live.Engine) -> None:
+def test_task_ids_are_validated(engine: live.Engine) -> None:
     def killed(ids: Any) -> tuple[int, Any]:
-        answer = engine.ask("POST", "/v2/tasks/delete", json=ids)
-        return answer.status_code, answer.json()
+        response = engine.ask("POST", "/v2/tasks/delete", json=ids)
+        return response.status_code, response.json()
 
     assert killed({"ids": ["a.b"]}) == (200, {"tasks": []})
     assert killed({"ids": ["nothing"]}) == (400, {"message": "Invalid task id 'nothing'."})
@@ -149,12 +149,12 @@ def test_ids_of_tasks_are_checked(engine: live.Engine) -> None:
 
 
 def test_an_app_that_is_not_queued_has_no_delay(engine: live.Engine) -> None:
-    answer = engine.ask("DELETE", "/v2/queue//a/delay")
-    told = "Application /a not found in tasks queue."
-    assert (answer.status_code, answer.json()) == (404, {"message": told})
+    response = engine.ask("DELETE", "/v2/queue//a/delay")
+    message = "Application /a not found in tasks queue."
+    assert (response.status_code, response.json()) == (404, {"message": message})
 
 
-def test_tasks_are_listed_as_lines_for_scripts(engine: live.Engine) -> None:
+def test_tasks_are_listed_as_plain_text_for_scripts(engine: live.Engine) -> None:
     engine.run("/g/a", SLEEP, portDefinitions=[{"port": 80}])
     engine.run("/g/b", SLEEP, portDefinitions=[])
     (task,) = engine.running("/g/a")
@@ -190,7 +190,7 @@ EMBEDS = {"tasks", "lastTaskFailure", "readinessCheckResults", "taskStats"}
         (("nothing", "task"), set()),
     ],
 )
-def test_embed_says_what_apps_come_with(
+def test_embed_selects_the_fields_of_apps(
     failed: live.Engine, embed: tuple[str, ...], added: set[str]
 ) -> None:
     def found(path: str, *embed: str) -> Any:
@@ -215,7 +215,7 @@ def test_embed_says_what_apps_come_with(
 
 @pytest.fixture
 def failed(engine: live.Engine) -> live.Engine:
-    """With an app whose task has failed once."""
+    """An engine with an app whose task has failed once."""
     engine.run("/g/a", "exit 3", maxLaunchDelaySeconds=1000, backoffSeconds=1000)
     live.until(lambda: "lastTaskFailure" in engine.app("/g/a"))
     return engine
@@ -232,7 +232,9 @@ def failed(engine: live.Engine) -> live.Engine:
         ("group.apps.tasks", set()),
     ],
 )
-def test_embed_says_what_groups_come_with(engine: live.Engine, embed: str, keys: set[str]) -> None:
+def test_embed_selects_the_fields_of_groups(
+    engine: live.Engine, embed: str, keys: set[str]
+) -> None:
     assert engine.ask("PUT", "/v2/groups/g", json={"groups": [{"id": "h"}]}).ok
     group = engine.get("/v2/groups/g", params={"embed": embed} if embed else {})
     own = {"id", "version", "dependencies"}
@@ -241,7 +243,7 @@ def test_embed_says_what_groups_come_with(engine: live.Engine, embed: str, keys:
         assert child.keys() == own | keys
 
 
-def test_task_statistics_tell_the_old_from_the_new(engine: live.Engine) -> None:
+def test_task_statistics_distinguish_old_and_new_versions(engine: live.Engine) -> None:
     engine.run("/a", SLEEP, upgradeStrategy={"minimumHealthCapacity": 1})
     engine.running("/a")
 
@@ -265,16 +267,16 @@ def test_task_statistics_tell_the_old_from_the_new(engine: live.Engine) -> None:
 VALUES = (None, [], {}, "", "x", 0, -1, 1.5, 10**30, True, [None], [[]], [{}], {"a": None})
 
 
-def test_no_value_of_any_key_is_a_fault_of_the_engine(engine: live.Engine) -> None:
-    """Null is as if the key were not there; all else is taken, or refused by its path."""
+def test_no_value_of_any_field_is_a_500(engine: live.Engine) -> None:
+    """Null means absent; any other value is accepted, or refused with its path."""
     for key in sorted(fields.KEYS):
         for value in VALUES:
             app = {"id": "/a", "cmd": SLEEP, "instances": 0} | {key: value}
-            answer = engine.ask("POST", "/v2/apps", json=app)
-            if answer.status_code == 201:
+            response = engine.ask("POST", "/v2/apps", json=app)
+            if response.status_code == 201:
                 assert engine.ask("DELETE", "/v2/apps//a").ok
             else:
-                assert answer.status_code == 422, (key, value, answer.text)
-                assert answer.json()["details"][0]["path"].startswith("/")
+                assert response.status_code == 422, (key, value, response.text)
+                assert response.json()["details"][0]["path"].startswith("/")
                 assert value is not None or key == "cmd"
     assert engine.get("/v2/apps") == {"apps": []}

@@ -11,17 +11,17 @@ def refused(body: Any) -> dict[str, list[str]]:
     with pytest.raises(ApiError) as caught:
         app_definitions.complete(body)
     assert caught.value.status == 422
-    told = {fault["path"]: fault["errors"] for fault in caught.value.body["details"]}
-    unread = any(error.startswith("error.") for errors in told.values() for error in errors)
+    faults = {fault["path"]: fault["errors"] for fault in caught.value.body["details"]}
+    unread = any(error.startswith("error.") for errors in faults.values() for error in errors)
     assert caught.value.body["message"] == ("Invalid JSON" if unread else "Object is not valid")
-    return told
+    return faults
 
 
 def app(**more: Any) -> dict[str, Any]:
     return {"id": "/a/b", "cmd": "true", **more}
 
 
-def test_what_is_not_said_gets_marathons_defaults() -> None:
+def test_absent_fields_get_marathons_defaults() -> None:
     definition = app_definitions.complete(app())
     assert (definition["instances"], definition["cpus"], definition["mem"]) == (1, 1, 128)
     assert definition["portDefinitions"] == [{"port": 0, "protocol": "tcp", "labels": {}}]
@@ -61,15 +61,15 @@ def test_ids_become_absolute(given: str) -> None:
         "..",
     ],
 )
-def test_ids_that_marathon_would_not_take_are_refused(wrong: Any) -> None:
+def test_ids_that_marathon_refuses_are_refused(wrong: Any) -> None:
     assert "/id" in refused(app(id=wrong))
 
 
-def test_every_fault_is_named_at_once() -> None:
+def test_all_faults_are_named_at_once() -> None:
     assert set(refused(app(cpus="x", mem="y", instances="z"))) == {"/cpus", "/mem", "/instances"}
 
 
-def test_an_app_runs_in_exactly_one_way() -> None:
+def test_an_app_has_either_cmd_or_args() -> None:
     assert "/" in refused({"id": "/a"})
     assert "/" in refused(app(args=["true"]))
 
@@ -79,7 +79,7 @@ def test_another_user_is_refused_rather_than_ignored() -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 3])
-def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
+def test_a_body_that_is_not_an_object_is_refused(body: Any) -> None:
     assert "/" in refused(body)
 
 
@@ -100,7 +100,7 @@ def test_a_change_from_cmd_to_args_drops_the_cmd() -> None:
     assert (new["cmd"], new["args"]) == (None, ["true"])
 
 
-def test_what_many_apps_have_in_common_is_there_once() -> None:
+def test_equal_values_of_many_apps_are_one_object() -> None:
     body = {"cmd": "true", "healthChecks": [{"protocol": "TCP"}], "upgradeStrategy": {}}
     one, two = (app_definitions.complete(body | {"id": id_}) for id_ in ("/one", "/two"))
     assert one["healthChecks"] is two["healthChecks"]
@@ -111,12 +111,12 @@ def test_what_many_apps_have_in_common_is_there_once() -> None:
     assert other["healthChecks"] != one["healthChecks"]
 
 
-def test_values_that_only_compare_as_equal_stay_what_they_are() -> None:
+def test_equal_values_of_different_types_are_not_shared() -> None:
     assert [chunks.shared([value])[0] for value in (1, 1.0, True)] == [1, 1.0, True]
     assert [str(chunks.shared([value])[0]) for value in (1, 1.0, True)] == ["1", "1.0", "True"]
 
 
-def test_only_so_many_values_are_remembered() -> None:
+def test_the_number_of_shared_values_is_limited() -> None:
     for number in range(2 * chunks.MAX_SHARED):
         assert chunks.shared([number]) == [number]
         assert len(chunks._shared) <= chunks.MAX_SHARED

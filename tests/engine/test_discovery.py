@@ -1,4 +1,4 @@
-"""How a dispatcher starts, finds, watches and stops its engine."""
+"""Starting, finding, watching and stopping an engine."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ def answers(found: discovery.RunningEngine) -> bool:
     return requests.get(f"{found.url}/v2/info", headers=headers, timeout=5).ok
 
 
-def test_an_engine_is_started_found_again_and_stopped(home: Path) -> None:
+def test_an_engine_is_started_and_found_again_and_stopped(home: Path) -> None:
     async def run() -> None:
         settings = Settings(home=str(home))
         first = await discovery.find_or_start(settings)
@@ -32,7 +32,7 @@ def test_an_engine_is_started_found_again_and_stopped(home: Path) -> None:
     asyncio.run(run())
 
 
-def test_an_engine_started_by_hand_is_found_and_known_as_such(
+def test_an_engine_started_by_hand_is_found_and_not_managed(
     home: Path, engine: live.Engine
 ) -> None:
     found = asyncio.run(discovery.find_or_start(Settings(home=str(home))))
@@ -41,7 +41,7 @@ def test_an_engine_started_by_hand_is_found_and_known_as_such(
     assert answers(found)
 
 
-def test_the_end_of_an_engine_is_seen(home: Path) -> None:
+def test_the_end_of_an_engine_is_noticed(home: Path) -> None:
     async def run() -> None:
         settings = Settings(home=str(home))
         first = await discovery.find_or_start(settings)
@@ -58,14 +58,14 @@ def test_the_end_of_an_engine_is_seen(home: Path) -> None:
     asyncio.run(run())
 
 
-def test_an_engine_that_cannot_start_says_why(home: Path) -> None:
+def test_the_error_says_why_an_engine_did_not_start(home: Path) -> None:
     (home / "engine").mkdir(parents=True)
     (home / "engine" / "engine.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(FobError, match=r"the engine did not start: .*not a database"):
         asyncio.run(discovery.find_or_start(Settings(home=str(home))))
 
 
-def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_an_error_about_the_state_folder_names_the_setting(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(StorageFailed, match="set FOB_HOME"):

@@ -1,4 +1,4 @@
-"""docs/engine.md says what the code does."""
+"""docs/engine.md matches the code."""
 
 import re
 
@@ -12,13 +12,13 @@ NAMES = {"versions": "<version>", "tasks": "<task>", "deployments": "<deployment
 
 def path_of(pattern: str) -> str:
     """A route's pattern as the page writes it: `/v2/apps/<id>/restart`."""
-    path = pattern.removesuffix("/*")  # slashes that trail
+    path = pattern.removesuffix("/*")  # trailing slashes
     path = path.replace(r"(?:/*(.*?))/+\*", "/<group>/*").replace("(?:/+(.*?))?", "/<id>")
     path = path.replace("/*(.+?)", "/<id>").replace("/+", "/")
     return re.sub(r"(\w+)/\(\[\^/\]\+\)", lambda m: f"{m[1]}/{NAMES.get(m[1], '<id>')}", path)
 
 
-def test_the_routes_are_those_of_the_code() -> None:
+def test_the_documented_routes_are_those_of_the_code() -> None:
     of_code = {
         path_of(pattern): ", ".join(m for m in METHODS if m.lower() in vars(handler))
         for pattern, handler in [*ROUTES, *AGENT_ROUTES]
@@ -27,7 +27,7 @@ def test_the_routes_are_those_of_the_code() -> None:
     assert dict(rows) == of_code
 
 
-def test_the_events_are_those_of_the_code() -> None:
+def test_the_documented_events_are_those_of_the_code() -> None:
     word = re.compile(
         r"\b(?:\w+_event|deployment_(?:info|failed|success|step_\w+)|group_change_\w+"
         r"|event_stream_\w+)\b"

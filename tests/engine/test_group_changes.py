@@ -1,4 +1,4 @@
-"""Whoever keeps a list of the apps learns of every change from one small event."""
+"""A client that caches the list of apps learns of every change from one small event."""
 
 import json
 from typing import Any
@@ -8,8 +8,8 @@ import live
 MANY = "/v2/tasks/delete?scale=true"
 
 
-def told(engine: live.Engine, after: int) -> list[tuple[str, str]]:
-    """Group and version of the changes told since the event `after`."""
+def changes(engine: live.Engine, after: int) -> list[tuple[str, str]]:
+    """Group and version of the changes published since the event `after`."""
     headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
     path = "/v2/events?event_type=group_change_success&event_type=event_stream_attached"
     found = []
@@ -24,12 +24,12 @@ def told(engine: live.Engine, after: int) -> list[tuple[str, str]]:
 
 
 def change(engine: live.Engine, method: str, path: str, body: Any = None) -> str:
-    answer = engine.ask(method, path, json=body)
-    assert answer.ok, answer.text
-    return str(answer.json()["version"])
+    response = engine.ask(method, path, json=body)
+    assert response.ok, response.text
+    return str(response.json()["version"])
 
 
-def test_every_change_of_an_app_is_told_with_the_version_it_was_answered_with(
+def test_every_change_of_an_app_is_published_with_the_version_in_its_response(
     engine: live.Engine,
 ) -> None:
     versions = [engine.run("/g/a", "exec sleep 1000", instances=2)["version"]]
@@ -43,10 +43,10 @@ def test_every_change_of_an_app_is_told_with_the_version_it_was_answered_with(
     versions.append(change(engine, "PUT", "/v2/apps/g/a", {"labels": {"A": "b"}}))
     live.until(lambda: engine.get("/v2/deployments") == [])
     versions.append(change(engine, "DELETE", "/v2/apps/g/a"))
-    assert told(engine, after=0) == [("/g", version) for version in versions]
+    assert changes(engine, after=0) == [("/g", version) for version in versions]
 
 
-def test_a_change_in_several_groups_is_told_of_the_root(engine: live.Engine) -> None:
+def test_a_change_in_several_groups_is_published_for_the_root(engine: live.Engine) -> None:
     apps = [{"id": f"/{g}/a", "cmd": "exec sleep 1000", "cpus": 0.01, "mem": 16} for g in "gh"]
     version = change(engine, "PUT", "/v2/apps", apps)
-    assert told(engine, after=0) == [("/", version)]
+    assert changes(engine, after=0) == [("/", version)]

@@ -1,4 +1,4 @@
-"""Many apps at once: every event of each of them reaches a reader, exactly once."""
+"""Many apps at once: a client of the event stream gets every event exactly once."""
 
 import json
 import threading
@@ -11,19 +11,19 @@ import requests
 import live
 
 APPS = 1000
-GROUP = 400  # of apps; more events at once than a slow reader may be behind
-DROP_AFTER = 1500  # events, and the reader loses its connection
-MISSED = 100  # apps that come while it is away
-UNSEEN = 150  # and never more than these, whose events are all kept
+GROUP = 400  # apps: more events at once than a slow client may lag behind
+DROP_AFTER = 1500  # events after which the client loses its connection
+MISSED = 100  # apps created while it is disconnected
+UNSEEN = 150  # the maximum of them, so that all their events are still stored
 APP = {"cmd": "exec sleep 1000", "cpus": 0.01, "mem": 1, "portDefinitions": []}
 STATES = ["TASK_STAGING", "TASK_STARTING", "TASK_RUNNING"]
 ENDS = ["TASK_KILLING", "TASK_KILLED"]
 
 
 class Reader(threading.Thread):
-    """Reads events until so many of one type have come; loses the connection now and then, and asks
-    for what came after the last event that it saw, once it `may_return`. `on_last()` is called for
-    each event of that type."""
+    """Reads events until `number` of the type `last` have come. Now and then it disconnects, and
+    resumes after the last event it saw once `may_return()`. `on_last()` is called for each event of
+    that type."""
 
     def __init__(self, engine: live.Engine, last: str, number: int) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class Reader(threading.Thread):
                 if not self.left:
                     return
 
-    def told(self) -> dict[str, list[str]]:
-        """The states that were told of each app's task, in order; of all events none is missing."""
+    def states(self) -> dict[str, list[str]]:
+        """The published states of each app's task, in order. Asserts that no event is missing."""
         assert self.connections > 1
         numbers = [id_ for id_, _ in self.seen]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -107,7 +107,7 @@ def test_a_thousand_apps_are_listed_and_lose_no_event(engine: live.Engine) -> No
     listed = engine.get("/v2/apps?embed=apps.tasks")["apps"]
     assert [app["id"] for app in listed] == ids
     assert {len(app["tasks"]) for app in listed} == {1} == {app["tasksRunning"] for app in listed}
-    assert reader.told() == dict.fromkeys(ids, STATES)
+    assert reader.states() == dict.fromkeys(ids, STATES)
     ended = [event["id"] for event in reader.of("deployment_success")]
     assert sorted(created[deployment] for deployment in ended) == sorted(ids)
 
@@ -124,7 +124,7 @@ def test_a_group_of_many_apps_loses_no_event(engine: live.Engine) -> None:
     assert [len(each["tasks"]) for each in listed] == [1] * GROUP
     assert engine.ask("DELETE", "/v2/groups//many").ok
     join(reader)
-    assert reader.told() == dict.fromkeys(ids, STATES + ENDS)
-    told = Counter(event["eventType"] for _, event in reader.seen)
-    assert told["deployment_info"] == told["deployment_step_success"] == 2
-    assert told["deployment_success"] == 2
+    assert reader.states() == dict.fromkeys(ids, STATES + ENDS)
+    counts = Counter(event["eventType"] for _, event in reader.seen)
+    assert counts["deployment_info"] == counts["deployment_step_success"] == 2
+    assert counts["deployment_success"] == 2

@@ -1,4 +1,4 @@
-"""What Marathon refuses of an app, and how it says so."""
+"""Which apps Marathon refuses, and with which paths and messages."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def faults(**app: Any) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize(
     ("app", "path", "error"),
     [
-        # one way to run
+        # command
         ({"cmd": None}, "/", WAYS),
         ({"args": ["x"]}, "/", WAYS),
         ({"cmd": None, "args": []}, "/", WAYS),
@@ -174,13 +174,13 @@ def faults(**app: Any) -> list[tuple[str, list[str]]]:
         ({"constraints": [["a", "MAX_PER", "9" * 5000]]}, "/constraints(0)", None),
     ],
 )
-def test_what_is_fine_alone_may_not_go_together(app: Any, path: str, error: str | None) -> None:
+def test_valid_fields_may_contradict_each_other(app: Any, path: str, error: str | None) -> None:
     ((found, errors),) = faults(**app)
     assert found == path
     assert error in (None, errors[0])
 
 
-def test_a_secret_in_a_variable_is_not_known() -> None:
+def test_a_secret_in_a_variable_is_undefined() -> None:
     assert faults(env={"A": {"secret": "x"}}) == [
         ("/env(A)", ["references an undefined secret"]),
         (
@@ -193,13 +193,13 @@ def test_a_secret_in_a_variable_is_not_known() -> None:
     ]
 
 
-def test_an_app_of_one_instance_stops_it_before_it_starts_another() -> None:
+def test_a_single_instance_app_has_capacities_of_zero() -> None:
     labels = {"MARATHON_SINGLE_INSTANCE_APP": "true"}
     one = app_definitions.complete({"id": "/a", "cmd": "x", "labels": labels})
     assert one["upgradeStrategy"] == {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}
     strategy = {"minimumHealthCapacity": 1}
-    (told,) = faults(labels=labels, upgradeStrategy=strategy)
-    assert told == ("/upgradeStrategy/minimumHealthCapacity", ["got 1.0, expected 0.0"])
+    (fault,) = faults(labels=labels, upgradeStrategy=strategy)
+    assert fault == ("/upgradeStrategy/minimumHealthCapacity", ["got 1.0, expected 0.0"])
 
 
 @pytest.mark.parametrize(
@@ -221,13 +221,13 @@ def test_an_app_of_one_instance_stops_it_before_it_starts_another() -> None:
         {"healthChecks": [{"port": 80}], "portDefinitions": []},
     ],
 )
-def test_what_marathon_takes_is_taken(app: Any) -> None:
+def test_what_marathon_accepts_is_accepted(app: Any) -> None:
     assert app_definitions.complete({"id": "/a", "cmd": "x"} | app)["id"] == "/a"
 
 
 @pytest.mark.parametrize("ports", [{"ports": []}, {"portDefinitions": []}, {}])
 @pytest.mark.parametrize("older", [False, True])
-def test_checks_speak_of_the_ports_of_the_container(ports: Any, older: bool) -> None:
+def test_port_indices_of_checks_refer_to_container_ports(ports: Any, older: bool) -> None:
     mappings = [{"containerPort": 80}]
     docker = {"image": "x", "network": "BRIDGE", "portMappings": mappings}
     newer = BRIDGE | {"container": IMAGE | {"portMappings": mappings}}
@@ -236,13 +236,13 @@ def test_checks_speak_of_the_ports_of_the_container(ports: Any, older: bool) -> 
     assert len(checked["container"]["portMappings"]) == 1
 
 
-def test_a_container_has_as_many_ports_as_were_asked_for() -> None:
+def test_a_container_has_as_many_ports_as_the_app_asks_for() -> None:
     app = {"id": "/a", "container": {"docker": {"image": "x", "network": "BRIDGE"}}}
     asked = app_definitions.complete(app | {"ports": [0, 0]})
     assert len(asked["container"]["portMappings"]) == 2
 
 
-def test_a_container_that_leaves_the_bridge_has_a_port_again() -> None:
+def test_a_container_that_leaves_the_bridge_network_has_a_port_again() -> None:
     app = {"id": "/a", "container": {"docker": {"image": "x", "network": "BRIDGE"}}}
     host = {"container": IMAGE, "networks": [{"mode": "host"}]}
     changed = app_definitions.merge(app_definitions.complete(app), host, "/a")

@@ -1,4 +1,4 @@
-"""Which apps a query asks for."""
+"""The queries that select apps."""
 
 import pytest
 
@@ -28,12 +28,12 @@ LABELS = {"kind": "x", "FOB_NAME": "birds", "empty": ""}
         ("empty==", True),
     ],
 )
-def test_labels_are_selected_by_marathons_grammar(selector: str, selected: bool) -> None:
+def test_label_selectors_follow_marathons_grammar(selector: str, selected: bool) -> None:
     assert selectors.label_selector(selector)(LABELS) is selected
 
 
 @pytest.mark.parametrize("wrong", ["a b", "==x", "kind in x", "kind of (x)", "(x)", "kind in (x"])
-def test_what_is_no_selector_is_refused(wrong: str) -> None:
+def test_a_malformed_selector_is_refused(wrong: str) -> None:
     with pytest.raises(ApiError) as caught:
         selectors.label_selector(wrong)
     assert caught.value.status == 422
@@ -43,6 +43,6 @@ def test_what_is_no_selector_is_refused(wrong: str) -> None:
     ("id_", "cmd", "selected"),
     [("", "", True), ("/b", "", True), ("B", "", True), ("c", "", False), ("", "SLEEP", True)],
 )
-def test_ids_and_commands_are_selected_by_a_part(id_: str, cmd: str, selected: bool) -> None:
+def test_ids_and_commands_are_selected_by_substring(id_: str, cmd: str, selected: bool) -> None:
     app = app_definitions.complete({"id": "/a/b", "cmd": "sleep 1"})
     assert selectors.selects(app, id_, cmd, lambda labels: True) is selected

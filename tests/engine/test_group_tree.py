@@ -1,4 +1,4 @@
-"""The tree of groups: what an update asks for."""
+"""The tree of groups and its updates."""
 
 from typing import Any
 
@@ -51,17 +51,17 @@ def test_dependencies_are_relative_to_their_group() -> None:
     assert tree.apps["/g/one"]["dependencies"] == ["/g/two", "/x"]
 
 
-def test_what_is_not_named_stays() -> None:
+def test_an_update_keeps_what_it_does_not_name() -> None:
     assert group_tree.update({}, "/g", NOW) == NOW
     assert group_tree.update({"groups": [{"id": "h"}, {"id": "i"}]}, "/g", NOW) == NOW
 
 
-def test_apps_that_are_named_replace_those_directly_in_the_group() -> None:
+def test_a_list_of_apps_replaces_the_apps_directly_in_the_group() -> None:
     tree = group_tree.update({"apps": [app("three")]}, "/g", NOW)
     assert set(tree.apps) == {"/g/three", "/g/h/two"}
 
 
-def test_groups_that_are_named_replace_those_in_the_group() -> None:
+def test_a_list_of_groups_replaces_the_groups_in_the_group() -> None:
     tree = group_tree.update({"groups": [{"id": "i"}]}, "/g", NOW)
     assert set(tree.apps) == {"/g/one"}
     assert set(tree.groups) == {"/g", "/g/i"}
@@ -73,7 +73,7 @@ def test_scaling_multiplies_and_rounds_up() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["2", True, -1, float("inf"), float("nan"), [], 1e300, 10**400])
-def test_a_factor_is_a_number_of_at_least_zero(wrong: Any) -> None:
+def test_a_negative_or_non_numeric_factor_is_refused(wrong: Any) -> None:
     with pytest.raises(ApiError, match="valid"):
         group_tree.scale(NOW, wrong)
 
@@ -104,24 +104,24 @@ def test_every_fault_is_named_with_its_path() -> None:
         ({"apps": [1]}, "/apps(0)/id"),
     ],
 )
-def test_a_body_of_another_form_is_refused(body: Any, path: str) -> None:
+def test_a_body_of_the_wrong_shape_is_refused(body: Any, path: str) -> None:
     assert path in faults(body)
 
 
-def test_a_group_is_there_while_an_app_is_below_it() -> None:
-    there = Groups({"/made": ()})
-    there.add_app("/a/b/c")
-    there.add_app("/a/d")
-    assert [id_ in there for id_ in ("/", "/made", "/a", "/a/b", "/a/d")] == [True] * 4 + [False]
-    there.remove_app("/a/b/c")
-    assert ("/a/b" in there, "/a" in there) == (False, True)
-    there.remove_app("/a/d")
-    assert set(there.all()) == {"/", "/made"}
+def test_an_implicit_group_exists_while_it_contains_an_app() -> None:
+    groups = Groups({"/made": ()})
+    groups.add_app("/a/b/c")
+    groups.add_app("/a/d")
+    assert [id_ in groups for id_ in ("/", "/made", "/a", "/a/b", "/a/d")] == [True] * 4 + [False]
+    groups.remove_app("/a/b/c")
+    assert ("/a/b" in groups, "/a" in groups) == (False, True)
+    groups.remove_app("/a/d")
+    assert set(groups.all()) == {"/", "/made"}
 
 
 def test_an_app_cannot_have_the_id_of_a_group() -> None:
-    there = Groups({"/made": ()})
-    there.add_app("/a/b")
-    assert there.conflicts("/a", removed=[])
-    assert not there.conflicts("/a", removed=["/a/b"])
-    assert there.conflicts("/made", removed=[])
+    groups = Groups({"/made": ()})
+    groups.add_app("/a/b")
+    assert groups.conflicts("/a", removed=[])
+    assert not groups.conflicts("/a", removed=["/a/b"])
+    assert groups.conflicts("/made", removed=[])

@@ -1,4 +1,4 @@
-"""The types and limits of what definitions may say."""
+"""The types and ranges of definition fields."""
 
 import json
 from typing import Any
@@ -87,26 +87,26 @@ MIN, MAX, ENUM = "error.min", "error.max", "error.unknown.enum.literal"
 def test_a_wrong_value_is_named_by_its_path(key: str, wrong: Any, path: str, error: str) -> None:
     with pytest.raises(ApiError) as caught:
         app_definitions.complete({"id": "/a", "cmd": "x", key: wrong})
-    (told,) = caught.value.body["details"]
+    (fault,) = caught.value.body["details"]
     assert caught.value.body["message"] == "Invalid JSON"
-    assert (told["path"], told["errors"][0]) == (f"/{key}{path}", error)
+    assert (fault["path"], fault["errors"][0]) == (f"/{key}{path}", error)
 
 
-def test_a_fault_with_a_name_only_is_told_in_words_too() -> None:
+def test_a_fault_with_a_code_has_a_message_too() -> None:
     with pytest.raises(ApiError) as caught:
         app_definitions.complete({"id": "/a", "cmd": "x", "cpus": -1})
-    (told,) = caught.value.body["details"]
-    assert told["errors"] == ["error.min", "got -1.0, expected 0.0 or more"]
+    (fault,) = caught.value.body["details"]
+    assert fault["errors"] == ["error.min", "got -1.0, expected 0.0 or more"]
 
 
-def test_a_whole_number_may_be_written_with_a_fraction_of_zero() -> None:
+def test_an_integer_may_have_a_fraction_of_zero() -> None:
     assert (
         str(app_definitions.complete({"id": "/a", "cmd": "x", "instances": 2.0})["instances"])
         == "2"
     )
 
 
-def test_words_may_be_written_small() -> None:
+def test_enum_values_are_case_insensitive() -> None:
     checks = [{"protocol": "http"}]
     (check,) = app_definitions.complete({"id": "/a", "cmd": "x", "healthChecks": checks})[
         "healthChecks"
@@ -114,7 +114,7 @@ def test_words_may_be_written_small() -> None:
     assert check["protocol"] == "HTTP"
 
 
-# anything, and what is nearly right, at every key
+# any JSON, and nearly valid values, for every field
 LEAVES = (
     st.none()
     | st.booleans()
@@ -132,26 +132,26 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
     max_leaves=12,
 )
-# which may be fractions here
+# fractions are allowed here, other than in Marathon
 SECONDS = ("backoffSeconds", "maxLaunchDelaySeconds", "taskKillGracePeriodSeconds")
 APPS = st.dictionaries(st.sampled_from(sorted(fields.KEYS.difference(SECONDS))), VALUES, max_size=4)
 
 
-def complete_or_refusal(body: Any) -> Any:
+def completed_or_error(body: Any) -> Any:
     try:
         return app_definitions.complete(body)
-    except ApiError as refusal:
-        return refusal
+    except ApiError as error:
+        return error
 
 
 @settings(max_examples=100, deadline=None)
 @given(APPS)
-def test_whatever_is_sent_is_refused_or_becomes_what_marathon_would_take(app: Any) -> None:
-    taken = complete_or_refusal({"id": "/a", "cmd": "x"} | app)
-    if isinstance(taken, ApiError):
-        assert taken.status == 422
-        assert all(each["path"][0] == "/" and each["errors"] for each in taken.body["details"])
+def test_any_body_is_refused_or_becomes_an_app_that_marathon_accepts(app: Any) -> None:
+    accepted = completed_or_error({"id": "/a", "cmd": "x"} | app)
+    if isinstance(accepted, ApiError):
+        assert accepted.status == 422
+        assert all(each["path"][0] == "/" and each["errors"] for each in accepted.body["details"])
         return
-    told = json.loads(chunks.to_json(taken))
-    jsonschema.Draft4Validator(SCHEMA).validate({k: v for k, v in told.items() if v is not None})
-    assert app_definitions.merge(taken, {}, "/a") == taken
+    stored = json.loads(chunks.to_json(accepted))
+    jsonschema.Draft4Validator(SCHEMA).validate({k: v for k, v in stored.items() if v is not None})
+    assert app_definitions.merge(accepted, {}, "/a") == accepted
