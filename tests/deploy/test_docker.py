@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.skipif(bool(docker_engine.missing()), reason=docker_engine.missing() or "-"),
 ]
 
-SIZE_LIMIT_BYTES = 30e6  # what the image may add to its base
+MAX_ADDED_BYTES = 30e6  # what the image may add to its base
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def url(engine: docker_engine.Engine, container: str) -> str:
     return address
 
 
-def test_the_service_answers_on_the_published_port(engine: docker_engine.Engine, url: str) -> None:
+def test_the_service_responds_on_the_published_port(engine: docker_engine.Engine, url: str) -> None:
     assert engine.fetch(f"{url}/api/stats") == '{"status": "fob up"}'
 
 
@@ -50,8 +50,8 @@ def test_a_file_becomes_an_endpoint_inside_the_container(
     made = json.loads(engine.fetch(f"{url}/api/gen", "--data-binary", f"@{sample}"))
     where = json.loads(engine.fetch(f"{url}/api/meta/{made['id']}?wait=20"))
     assert where.keys() == {"host", "port"}
-    answer = json.loads(engine.fetch(f"{url}/api/call/{made['id']}"))
-    assert answer == {"result": None, "output": "Hello serverless world!\n"}
+    response = json.loads(engine.fetch(f"{url}/api/call/{made['id']}"))
+    assert response == {"result": None, "output": "Hello serverless world!\n"}
     engine.fetch(f"{url}/api/functions/{made['id']}", "-X", "DELETE")
 
 
@@ -71,7 +71,7 @@ def test_nothing_in_the_container_runs_as_root(
 
 def test_the_image_adds_little_to_its_base(engine: docker_engine.Engine, image: str) -> None:
     size, base = (int(engine.inspect(name, "{{.Size}}")) for name in (image, docker_engine.BASE))
-    assert size - base < SIZE_LIMIT_BYTES
+    assert size - base < MAX_ADDED_BYTES
 
 
 def test_the_image_holds_neither_wheels_nor_the_build_context(

@@ -25,7 +25,7 @@ def dispatcher(
     assert docker.containers() == []
 
 
-def test_a_function_is_a_container_that_answers_and_prints(
+def test_a_function_in_a_container_responds_and_prints(
     dispatcher: live.Dispatcher, docker: docker_engine.Engine
 ) -> None:
     id_ = dispatcher.gen(
@@ -52,6 +52,6 @@ def test_a_file_that_cannot_be_imported_says_why(dispatcher: live.Dispatcher) ->
     live.until(failed, "the reason")
 
 
-def test_a_function_that_asks_to_rest_runs_all_the_time(dispatcher: live.Dispatcher) -> None:
+def test_a_function_on_demand_runs_all_the_time_in_a_container(dispatcher: live.Dispatcher) -> None:
     id_ = dispatcher.gen("def f(): return 1", "?cpus=1&activation=on-demand")
     assert dispatcher.call(id_).json() == {"result": 1}

@@ -1,4 +1,4 @@
-"""An engine beside a real Docker engine, and the apps that it is given."""
+"""An engine with a real Docker engine, and apps for it."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ import docker_engine
 import live
 
 IMAGE = docker_engine.BASE
-# answers with its environment
+# responds with its environment
 SERVER = """
 import http.server, json, os, sys
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -47,7 +47,7 @@ def app(app_id: str, program: str = "", **more: Any) -> dict[str, Any]:
 
 
 def served(app_id: str, port: str, **more: Any) -> dict[str, Any]:
-    """An app that answers on `port`, which a shell reads."""
+    """An app that serves on `port`, in the words of a shell."""
     return app(app_id, cmd=f'exec python3 -c "$SERVER" {port}', env={"SERVER": SERVER}, **more)
 
 
@@ -62,17 +62,17 @@ def failure(engine: live.Engine, app_id: str) -> Any:
 
 
 def fetched(port: int) -> Any:
-    """What answers on that port, once somebody does."""
+    """The response from that port, once a server listens there."""
 
     def ask() -> Any:
         with contextlib.suppress(requests.ConnectionError):
             return requests.get(f"http://127.0.0.1:{port}/", timeout=5).json()
 
-    return live.until(ask, f"an answer on port {port}")
+    return live.until(ask, f"a response on port {port}")
 
 
 def output(engine: live.Engine, task: Any, name: str = "stdout") -> str:
-    """What the task has printed; also after its end."""
+    """The output of the task, also after its end."""
     framework = engine.get("/v2/info")["frameworkId"]
     path = f"/frameworks/{framework}/executors/{task['id']}/runs/latest/{name}"
     answer = engine.ask("GET", f"/agent/{task['slaveId']}/files/read?path={path}")
@@ -89,7 +89,7 @@ Start = Callable[..., live.Engine]
 
 
 def starting(docker: docker_engine.Engine, start_engine: Start) -> Iterator[Start]:
-    """Start engines that use `docker`, where its ports are published; nothing is left of them."""
+    """Start engines that use `docker`, in its network namespace; no container may be left."""
     started: list[live.Engine] = []
 
     def start(**settings: str) -> live.Engine:

@@ -1,4 +1,4 @@
-"""A registry of images, as much as a Docker engine needs to pull one."""
+"""A registry of images, as much of it as a Docker engine needs to pull one."""
 
 import hashlib
 import http.server
@@ -16,14 +16,14 @@ NAME = "small"
 
 
 class Registry(http.server.ThreadingHTTPServer):
-    """It has one image, of one file; layers are given out while `open` is set."""
+    """It has one image, of one file. Layers are served while `open` is set."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.open = threading.Event()
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         layer = _layer()
         rootfs = {"type": "layers", "diff_ids": [_digest(layer)]}
         settings = {"architecture": "amd64", "os": "linux", "rootfs": rootfs, "config": {}}
@@ -58,7 +58,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         digest = self.path.rpartition("/")[2]
         if self.path == "/v2/":
             self._send(b"{}", "application/json")

@@ -1,4 +1,4 @@
-"""A Docker engine that answers badly, played by a server of our own."""
+"""A Docker engine whose responses are broken, simulated by a server."""
 
 import http.server
 import json
@@ -14,17 +14,17 @@ CUT_OFF = b'{"status": "Pulling from library/python"}\r\n{"status": "Down'
 
 
 class Docker(http.server.BaseHTTPRequestHandler):
-    """As much of Docker as a pull needs; its answer to that ends in the middle of a word."""
+    """As much of Docker as a pull needs; the response to the pull is cut off."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if self.path.endswith("/version"):
-            self._answer(200, {"ApiVersion": "1.41", "Version": "20.10"})
+            self._respond(200, {"ApiVersion": "1.41", "Version": "20.10"})
         elif "/images/" in self.path:
-            self._answer(404, {"message": "No such image"})
+            self._respond(404, {"message": "No such image"})
         else:
-            self._answer(200, [])
+            self._respond(200, [])
 
     def do_POST(self) -> None:
         self.send_response(200)
@@ -35,7 +35,7 @@ class Docker(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         pass
 
-    def _answer(self, status: int, body: object) -> None:
+    def _respond(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -59,5 +59,5 @@ def test_a_pull_that_is_cut_off_is_a_failure(
 ) -> None:
     engine = start_engine(FOB_DOCKER_HOST=address)
     containers.post(engine, containers.app("/a", "pass"))
-    told = containers.failure(engine, "/a")
-    assert told["message"].startswith(f"the image {containers.IMAGE} is not available: ")
+    failure = containers.failure(engine, "/a")
+    assert failure["message"].startswith(f"the image {containers.IMAGE} is not available: ")

@@ -29,17 +29,17 @@ def engine(start: Start) -> live.Engine:
 
 
 def command(value: str, **more: object) -> dict[str, object]:
-    told = {"protocol": "COMMAND", "command": {"value": value}, "delaySeconds": 0}
-    return check(**told, gracePeriodSeconds=0, maxConsecutiveFailures=0, **more)
+    defaults = {"protocol": "COMMAND", "command": {"value": value}, "delaySeconds": 0}
+    return check(**defaults, gracePeriodSeconds=0, maxConsecutiveFailures=0, **more)
 
 
-def working_at(words: str) -> list[str]:
+def processes_running(words: str) -> list[str]:
     """The processes, in containers or not, whose command line begins with these words."""
-    wanted = words.encode().replace(b" ", b"\0")
+    prefix = words.encode().replace(b" ", b"\0")
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if path.read_bytes().startswith(wanted):
+            if path.read_bytes().startswith(prefix):
                 found.append(path.parent.name)
     return found
 
@@ -50,7 +50,7 @@ def test_a_command_is_run_in_the_container(engine: live.Engine) -> None:
     become(engine, 1, 0)
 
 
-def test_a_command_that_fails_there_tells_its_last_line(engine: live.Engine) -> None:
+def test_a_command_that_fails_there_is_reported_with_its_last_line(engine: live.Engine) -> None:
     post(engine, app("/a", SLEEPS, healthChecks=[command("echo so ill; exit 7")]))
     become(engine, 0, 1)
     (found,) = engine.app("/a")["tasks"][0]["healthCheckResults"]
@@ -63,27 +63,27 @@ def test_a_check_may_name_the_port_inside(engine: live.Engine) -> None:
     become(engine, 1, 0)
 
 
-def test_a_command_that_hangs_is_ended_with_all_that_it_started(engine: live.Engine) -> None:
+def test_a_command_that_hangs_is_killed_with_all_that_it_started(engine: live.Engine) -> None:
     """In an image that has no `timeout`."""
     hangs = command("sleep 98761 & sleep 98762", timeoutSeconds=1, intervalSeconds=600)
     post(engine, app("/a", SLEEPS, healthChecks=[hangs]))
     become(engine, 0, 1)
     (found,) = engine.app("/a")["tasks"][0]["healthCheckResults"]
     assert found["lastFailureCause"] == "no answer within 1 seconds"
-    live.until(lambda: not working_at("sleep 9876"), "the end of the command")
+    live.until(lambda: not processes_running("sleep 9876"), "the end of the command")
 
 
 def test_a_command_ends_with_the_engine(start: Start) -> None:
     engine = start()
     hangs = command("sleep 98763", timeoutSeconds=500, intervalSeconds=600)
     post(engine, app("/a", SLEEPS, healthChecks=[hangs]))
-    live.until(lambda: working_at("sleep 98763"), "the check")
+    live.until(lambda: processes_running("sleep 98763"), "the check")
     engine.kill()
-    live.until(lambda: not working_at("sleep 98763"), "the end of the command")
+    live.until(lambda: not processes_running("sleep 98763"), "the end of the command")
     start()
 
 
-def test_nothing_of_a_check_stays_in_the_container(
+def test_a_check_leaves_no_process_in_the_container(
     engine: live.Engine, docker: docker_engine.Engine
 ) -> None:
     post(engine, app("/a", SLEEPS, healthChecks=[command("true", intervalSeconds=600)]))

@@ -28,7 +28,7 @@ def images(engine: live.Engine, docker: docker_engine.Engine) -> Iterator[Regist
 
 
 def staged(engine: live.Engine) -> Any:
-    """The task of the app `/a`, once it tells of its pull."""
+    """The task of the app `/a`, once its output shows the pull."""
 
     def pulling() -> Any:
         tasks = engine.app("/a")["tasks"]
@@ -43,7 +43,7 @@ def test_a_task_is_staged_while_its_image_is_pulled(engine: live.Engine, images:
     assert task["state"] == "TASK_STAGING"
     assert engine.app("/a")["tasksStaged"] == 1
     images.open.set()
-    # it is there now, and has nothing in it that could run
+    # the image is complete now, but contains nothing that could run
     assert failure(engine, "/a")["message"].startswith("the container could not be started: ")
     assert "image_ready" in output(engine, task, "timeline")
 
@@ -63,9 +63,7 @@ def test_a_task_can_be_stopped_while_its_image_is_pulled(
     assert engine.running("/b")[0]["ports"] == [port]
 
 
-def test_an_image_that_is_not_there_fails_with_dockers_words(
-    engine: live.Engine, images: Registry
-) -> None:
+def test_a_missing_image_fails_with_dockers_message(engine: live.Engine, images: Registry) -> None:
     absent = images.image("absent")
     post(engine, app("/a", docker={"image": absent}, backoffSeconds=1000))
     failed = failure(engine, "/a")
@@ -73,18 +71,18 @@ def test_an_image_that_is_not_there_fails_with_dockers_words(
     assert failed["message"].startswith(f"the image {absent} is not available: ")
     assert "manifest unknown" in failed["message"]
     (item,) = engine.get("/v2/queue")["queue"]
-    assert item["delay"]["timeLeftSeconds"] > 0  # another try may do better
+    assert item["delay"]["timeLeftSeconds"] > 0  # it is tried again
 
 
-def test_an_image_is_pulled_again_only_if_that_is_forced(
+def test_an_image_is_pulled_again_only_with_force_pull_image(
     engine: live.Engine, images: Registry
 ) -> None:
     images.open.set()
     asked = []
     for number, forced in enumerate((False, False, True)):
-        images.asked.clear()
+        images.requested.clear()
         image = {"image": images.image(), "forcePullImage": forced}
         post(engine, app(f"/a{number}", args=["/file"], docker=image, backoffSeconds=1000))
         failure(engine, f"/a{number}")
-        asked.append(bool(images.asked))
+        asked.append(bool(images.requested))
     assert asked == [True, False, True]

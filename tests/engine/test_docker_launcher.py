@@ -26,7 +26,7 @@ def engine(start: Start) -> live.Engine:
     return start()
 
 
-HEEDS_SIGTERM = (
+HANDLES_SIGTERM = (
     "import signal, sys, time\n"
     "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye', flush=True)))\n"
     "print('up', flush=True)\n"
@@ -35,7 +35,7 @@ HEEDS_SIGTERM = (
 LEGACY = {"network": "BRIDGE", "portMappings": [{"containerPort": 8080, "hostPort": 0}]}
 
 
-def test_an_app_on_the_bridge_answers_on_a_port_of_the_host(
+def test_an_app_on_the_bridge_is_served_on_a_port_of_the_host(
     engine: live.Engine, docker: docker_engine.Engine
 ) -> None:
     post(engine, served("/a", "8080", docker=LEGACY))
@@ -74,7 +74,7 @@ def test_an_image_in_mesos_form_is_served_too(engine: live.Engine) -> None:
     engine.running("/a")
 
 
-def test_what_a_container_prints_is_its_tasks_output(engine: live.Engine) -> None:
+def test_the_output_of_a_container_is_that_of_its_task(engine: live.Engine) -> None:
     program = "import os, sys, time; print('one'); print('two', file=sys.stderr, flush=True)"
     post(engine, app("/a", program + "; time.sleep(1000)", env={"PYTHONUNBUFFERED": "1"}))
     (task,) = engine.running("/a")
@@ -82,7 +82,7 @@ def test_what_a_container_prints_is_its_tasks_output(engine: live.Engine) -> Non
     live.until(lambda: output(engine, task, "stderr") == "two\n", "its standard error")
 
 
-def test_the_sandbox_is_the_tasks_folder_whoever_it_runs_as(engine: live.Engine) -> None:
+def test_the_sandbox_is_the_tasks_folder_for_any_user(engine: live.Engine) -> None:
     program = "open('/mnt/mesos/sandbox/here', 'w').write('x'); import time; time.sleep(1000)"
     parameters = [{"key": "user", "value": "10001:10001"}]
     post(engine, app("/a", program, docker={"parameters": parameters}))
@@ -116,7 +116,7 @@ def test_a_failure_says_why(engine: live.Engine, program: str, reason: str) -> N
     assert failed["message"].startswith(reason)
 
 
-def test_a_program_that_the_image_lacks_fails_with_dockers_words(engine: live.Engine) -> None:
+def test_a_program_missing_from_the_image_fails_with_dockers_message(engine: live.Engine) -> None:
     post(engine, app("/a", args=["no-such-program"], backoffSeconds=1000))
     message = failure(engine, "/a")["message"]
     assert message.startswith("the container could not be started: ")
@@ -124,10 +124,10 @@ def test_a_program_that_the_image_lacks_fails_with_dockers_words(engine: live.En
     assert "not found" in message
 
 
-def test_a_port_that_is_taken_after_all_is_a_failure_with_dockers_words(
+def test_a_port_that_docker_cannot_bind_is_a_failure_with_dockers_message(
     engine: live.Engine,
 ) -> None:
-    with socket.socket(type=socket.SOCK_DGRAM) as thief:  # which the engine does not look at
+    with socket.socket(type=socket.SOCK_DGRAM) as thief:  # the engine does not check UDP
         thief.bind(("127.0.0.1", 0))
         port = thief.getsockname()[1]
         mapping = {"containerPort": 80, "hostPort": port, "protocol": "udp"}
@@ -145,7 +145,7 @@ def test_limits_are_dockers(engine: live.Engine, docker: docker_engine.Engine) -
     assert docker.inspect(name, template) == f"{64 * 2**20} {64 * 2**20} 25000"
 
 
-def test_a_container_that_no_longer_answers_its_health_check_is_replaced(
+def test_a_container_that_fails_its_health_check_is_replaced(
     engine: live.Engine, docker: docker_engine.Engine
 ) -> None:
     often = {"intervalSeconds": 1, "timeoutSeconds": 1, "maxConsecutiveFailures": 2}
@@ -167,16 +167,16 @@ def test_a_container_that_no_longer_answers_its_health_check_is_replaced(
 
 
 def test_a_stop_is_sigterm_first(engine: live.Engine) -> None:
-    post(engine, app("/a", HEEDS_SIGTERM, taskKillGracePeriodSeconds=1000))
+    post(engine, app("/a", HANDLES_SIGTERM, taskKillGracePeriodSeconds=1000))
     (task,) = engine.running("/a")
-    live.until(lambda: output(engine, task) == "up\n", "its first words")
+    live.until(lambda: output(engine, task) == "up\n", "its first output")
     engine.ask("PUT", "/v2/apps/a", json={"instances": 0})
     live.until(lambda: not engine.app("/a")["tasks"], "its end")
     assert output(engine, task) == "up\nbye\n"
     assert "lastTaskFailure" not in engine.app("/a")
 
 
-def test_who_does_not_heed_sigterm_is_killed_after_the_grace_period(
+def test_a_container_that_ignores_sigterm_is_killed_after_the_grace_period(
     engine: live.Engine, docker: docker_engine.Engine
 ) -> None:
     # PID 1 has no default action for SIGTERM
@@ -186,7 +186,7 @@ def test_who_does_not_heed_sigterm_is_killed_after_the_grace_period(
     live.until(lambda: docker.containers() == [], "the end of the container")
 
 
-def test_an_engine_that_is_killed_finds_its_containers_again(
+def test_the_next_engine_adopts_the_containers_of_one_that_was_killed(
     start: Start, docker: docker_engine.Engine
 ) -> None:
     engine = start()
@@ -198,7 +198,7 @@ def test_an_engine_that_is_killed_finds_its_containers_again(
     )
     post(engine, app("/a", program))
     (task,) = engine.running("/a")
-    live.until(lambda: output(engine, task), "its first words")
+    live.until(lambda: output(engine, task), "its first output")
     engine.kill()
     (name,) = docker.containers()
     started = docker.inspect(name, "{{.State.StartedAt}}")
@@ -213,7 +213,7 @@ def test_an_engine_that_is_killed_finds_its_containers_again(
     assert numbers == list(range(len(numbers)))
 
 
-def test_a_container_that_ended_without_an_engine_is_known_how(
+def test_the_exit_of_a_container_that_ended_without_an_engine_is_known(
     start: Start, docker: docker_engine.Engine
 ) -> None:
     engine = start()
@@ -221,14 +221,14 @@ def test_a_container_that_ended_without_an_engine_is_known_how(
     program = ends + "print('up', flush=True); signal.pause()"
     post(engine, app("/a", program, backoffSeconds=1000))
     (task,) = engine.running("/a")
-    live.until(lambda: output(engine, task) == "up\n", "its first words")
+    live.until(lambda: output(engine, task) == "up\n", "its first output")
     engine.kill()
     docker.docker("kill", "--signal=USR1", *docker.containers())
     docker.docker("wait", *docker.containers())
     assert "exited with status 7" in failure(start(), "/a")["message"]
 
 
-def test_a_container_that_no_task_has_is_removed_and_those_of_others_are_not(
+def test_only_orphans_of_the_same_engine_are_removed(
     start: Start, docker: docker_engine.Engine
 ) -> None:
     engine = start()
@@ -237,7 +237,7 @@ def test_a_container_that_no_task_has_is_removed_and_those_of_others_are_not(
     (name,) = docker.containers()
     mine = docker.inspect(name, '{{index .Config.Labels "fob.engine"}}')
     engine.kill()
-    for label, owner in (("orphan", mine), ("foreign", "somebody else")):
+    for label, owner in (("orphan", mine), ("foreign", "another engine")):
         options = ["--detach", f"--name={label}", f"--label=fob.engine={owner}"]
         docker.docker("run", *options, containers.IMAGE, "sleep", "1000")
     engine = start()
@@ -246,34 +246,34 @@ def test_a_container_that_no_task_has_is_removed_and_those_of_others_are_not(
     docker.docker("rm", "--force", "foreign")
 
 
-def test_without_docker_an_app_waits_and_says_for_what_until_it_comes(
+def test_without_docker_an_app_waits_and_says_why(
     start: Start, docker: docker_engine.Engine, home: live.Path
 ) -> None:
     socket = home.parent / "docker.sock"
     engine = start(FOB_DOCKER_HOST=f"unix://{socket}")
     post(engine, app("/a", "import time; time.sleep(1000)"))
 
-    def told() -> str:
+    def offers() -> str:
         (item,) = engine.get("/v2/queue")["queue"]
         (rejected,) = item["lastUnusedOffers"][0]["reason"]
         assert rejected == "UnfulfilledConstraint"
         return json.dumps(item["lastUnusedOffers"])
 
     reason = f"none is reachable at unix://{socket}: No such file"
-    live.until(lambda: reason in told(), "the reason")
+    live.until(lambda: reason in offers(), "the reason")
     socket.symlink_to(docker.socket)
     engine.running("/a")
     assert engine.get("/v2/queue")["queue"] == []
 
 
 @pytest.mark.parametrize("end", ["end", "crash"])
-def test_a_docker_engine_that_dies_and_comes_back_has_its_containers_started_again(
+def test_containers_are_started_again_after_a_restart_of_docker(
     start: Start, docker: docker_engine.Engine, end: str
 ) -> None:
     engine = start()
-    post(engine, app("/a", HEEDS_SIGTERM, backoffSeconds=0.1))
+    post(engine, app("/a", HANDLES_SIGTERM, backoffSeconds=0.1))
     (task,) = engine.running("/a")
-    live.until(lambda: output(engine, task) == "up\n", "its first words")
+    live.until(lambda: output(engine, task) == "up\n", "its first output")
     getattr(docker, end)()
     try:
         assert engine.ask("GET", "/ping").status_code == 200
@@ -284,7 +284,7 @@ def test_a_docker_engine_that_dies_and_comes_back_has_its_containers_started_aga
     assert again["id"] != task["id"]
 
 
-def test_an_engine_stops_though_docker_hangs_and_the_next_one_clears_up(
+def test_an_engine_stops_although_docker_hangs_and_the_next_one_removes_orphans(
     start: Start, docker: docker_engine.Engine
 ) -> None:
     engine = start()
@@ -301,7 +301,7 @@ def test_an_engine_stops_though_docker_hangs_and_the_next_one_clears_up(
     live.until(lambda: name not in docker.containers(), "the end of the container")
 
 
-def test_the_engines_api_answers_while_docker_does_not(
+def test_the_engines_api_responds_while_docker_hangs(
     start: Start, docker: docker_engine.Engine
 ) -> None:
     engine = start()
@@ -321,10 +321,10 @@ def test_the_engines_api_answers_while_docker_does_not(
         engine.running(f"/b{number}")
 
 
-def test_a_container_that_died_with_docker_is_removed_though_it_was_told_to_stop(
+def test_a_container_that_ended_with_docker_before_its_signal_is_removed(
     engine: live.Engine, docker: docker_engine.Engine
 ) -> None:
-    post(engine, app("/a", HEEDS_SIGTERM, taskKillGracePeriodSeconds=60))
+    post(engine, app("/a", HANDLES_SIGTERM, taskKillGracePeriodSeconds=60))
     engine.running("/a")
     docker.end()
     engine.ask("DELETE", "/v2/apps/a?force=true")
