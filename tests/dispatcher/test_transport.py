@@ -3,7 +3,6 @@
 import errno
 import socket
 import threading
-import time
 
 import pytest
 from test_calls import echo
@@ -61,18 +60,25 @@ def test_a_connection_that_cannot_be_made_takes_no_answer_of_others_along(
         for wire in (first, second):
             wire.ask("GET /api/stats")
             assert wire.answer().status == 200
-        busy = threading.Thread(target=house.on_loop, args=(time.sleep, 0.5))
+        held, release = threading.Event(), threading.Event()
+        busy = threading.Thread(target=house.on_loop, args=(_hold, held, release))
         busy.start()
-        time.sleep(0.1)
+        held.wait()
         for wire in (first, second):
             wire.send("GET /api/call/x HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
         with monkeypatch.context() as broken:
             broken.setattr(front, "ClientConnection", lambda *_: 1 / 0)
             with socket.create_connection(("127.0.0.1", house.port)):
+                release.set()
                 busy.join()
                 for wire in (first, second):
                     assert wire.answer().status == 403
     assert "ZeroDivisionError" in caplog.text
+
+
+def _hold(held, release):
+    held.set()
+    release.wait(live.PATIENCE_SECONDS)
 
 
 def test_who_talks_without_end_leaves_time_for_others(house):

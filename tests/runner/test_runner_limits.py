@@ -288,7 +288,7 @@ def test_a_call_that_harms_stdout_does_not_harm_the_next(serve: Start, harm: str
         "        finally: print('cleaned up')\n    return 1",
     ],
 )
-@pytest.mark.parametrize("concurrency", ["1", "16"])
+@pytest.mark.parametrize("concurrency", [pytest.param("1", marks=pytest.mark.slow), "16"])
 def test_a_call_out_of_time_is_504_at_once_and_the_runner_goes_on(
     serve: Start, patched: Command, snippet: str, concurrency: str
 ) -> None:
@@ -398,8 +398,11 @@ def test_who_waited_to_be_let_in_when_the_signal_came_is_answered(serve: Start) 
     assert runner.exit_code() == 0
 
 
-def test_a_call_on_its_way_when_the_signal_comes_is_answered(serve: Start) -> None:
-    runner = serve("def f(n: int): return n")
+def test_a_call_on_its_way_when_the_signal_comes_is_answered(
+    serve: Start, patched: Command
+) -> None:
+    # long enough for this test to get a turn on a busy machine
+    runner = serve("def f(n: int): return n", patched(LINGER=5.0))
     request = b"POST /?n=%d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
     with runner.connect() as kept, runner.connect() as new:
         kept.sendall(request % 1)
