@@ -1,9 +1,6 @@
-"""Fixtures for all tests, and the check that each leaves nothing behind."""
+"""Fixtures for all tests."""
 
-import gc
-import os
-import threading
-import time
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,54 +9,28 @@ import pytest
 import docker_engine
 import live
 
-
-def pytest_collection_finish() -> None:
-    """Set the collected tests aside: `gc.collect()` after each test would walk all of them, which
-    took 92 ms of CPU per test, more than most tests take themselves."""
-    gc.collect()
-    gc.freeze()
+pytest_plugins = ["leak_check"]
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_left_behind(tmp_path: Path) -> Iterator[None]:
-    """No process, thread or file descriptor of a test outlives it."""
-    before = _held()
-    newest = _newest_pid()
-    yield
-    gc.collect()
-    deadline = time.monotonic() + 5
-    while (left := _left(before, newest, tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not left, f"the test left behind: {left}"
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--executed",
+        action="store_true",
+        help="start every engine and dispatcher by its command line; by default most are forked"
+        " from a process that has imported fob",
+    )
 
 
-def _newest_pid() -> str:
-    """The last pid that the kernel gave out, to a process or a thread."""
-    return Path("/proc/loadavg").read_text().split()[-1]
+def pytest_configure() -> None:
+    """Undo what a shell does to its background jobs: they, and all they start, ignore Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _held() -> tuple[set[threading.Thread], int]:
-    return set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
-
-
-def _left(before: tuple[set[threading.Thread], int], newest: str, folder: Path) -> list[str]:
-    threads, descriptors = _held()
-    # reading every process of the machine is slow, and a test that started none cannot leave one
-    left = [told[:300] for told in live.processes_of(folder)] if _newest_pid() != newest else []
-    left += [f"thread {thread.name}" for thread in threads - before[0]]
-    if descriptors > before[1]:
-        left.append(f"{descriptors - before[1]} file descriptors: {_descriptors()}")
-    return left
-
-
-def _descriptors() -> list[str]:
-    names = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            names.append(os.readlink(f"/proc/self/fd/{fd}"))
-        except OSError:
-            continue
-    return names
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fork the servers of the test, unless it is about how they start."""
+    live.executed = item.config.getoption("executed") or bool(item.get_closest_marker("executed"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Functions in all conventions, each served by a runner process of its own."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from indexes import skip_if_unreachable
 from running import Runner, Start, launch
 
 EXAMPLES = live.ROOT / "examples"
+PACKAGES = live.ROOT / ".venv" / "examples"  # `make clean` removes it
 
 __all__ = ["launch"]
 
@@ -38,18 +40,22 @@ def packages_of(source: str) -> dict[str, str]:
     if not needs.requirements:
         return {}
     key = hashlib.sha256(f"{sys.version} {needs.requirements}".encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"fob-test-packages-{key}"
+    folder = PACKAGES / key
     if not folder.exists():
         install(list(needs.requirements), folder)
     return {"FOB_SITE_PACKAGES": str(folder)}
 
 
 def install(requirements: list[str], folder: Path) -> None:
-    building = Path(tempfile.mkdtemp(prefix="fob-test-packages-"))
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix="building-", dir=PACKAGES))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command = [*pip, "--target", str(building), *requirements]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         skip_if_unreachable(done.stderr)
     assert done.returncode == 0, done.stderr
-    building.rename(folder)
+    try:
+        building.rename(folder)
+    except OSError:  # a test of another worker has just installed them
+        shutil.rmtree(building)

@@ -14,6 +14,8 @@ import requests
 import live
 from fob import process
 
+pytestmark = pytest.mark.executed  # this is about how it starts and ends
+
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d %s %s \[at line \d+\]"
 NOBODY = "http://127.0.0.1:1/service/marathon"
 
@@ -143,6 +145,7 @@ def test_a_signal_that_comes_twice_is_one_stop(lonely):
     assert lonely.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_stop_waits_for_a_request_in_hand_but_not_for_ever(busy):
     began = time.monotonic()
     assert busy.stop() == 0

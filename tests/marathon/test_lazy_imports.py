@@ -50,6 +50,7 @@ def test_importing_fob_does_not_import_requests(module: str) -> None:
     assert LAZY & imported_by(module) == set()
 
 
+@pytest.mark.executed
 def test_a_dispatcher_on_the_embedded_engine_never_imports_requests(tmp_path: Path) -> None:
     dispatcher = Importing(tmp_path)
     try:

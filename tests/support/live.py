@@ -14,11 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
+
+import fork_server
 
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "service"
 PATIENCE_SECONDS = 30.0
+# Parameters for tests that hold with both launchers, and are about neither.
+LAUNCHERS = ("zygote", pytest.param("process", marks=pytest.mark.slow))
 
 
 def until(check: Callable[[], Any], what: str = "it", seconds: float = PATIENCE_SECONDS) -> Any:
@@ -45,11 +50,16 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     return kept | {"FOB_HOME": str(home)} | settings
 
 
+# Servers are executed, as users start them, or forked, which is cheaper; conftest.py chooses.
+executed = True
+
+
 class Server:
     """A server process that says on a line of standard error that it is ready."""
 
     def __init__(self, command: list[str], env: dict[str, str], ready: str) -> None:
-        self.process = subprocess.Popen(
+        start = subprocess.Popen if executed else fork_server.popen
+        self.process = start(
             command,
             cwd=SERVICE,
             env=env,
@@ -198,16 +208,23 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def _told_by(pid: str) -> str:
+def runs(pid: str) -> bool:
+    """False once it has ended, though it may not have been waited for."""
     try:
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return ""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _told_by(pid: str) -> str:
+    if not runs(pid):
+        return ""
+    try:
         words = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
-        return b" ".join([os.fsencode(os.readlink(f"/proc/{pid}/cwd")), *words]).decode(
-            errors="replace"
-        )
+        said = b" ".join([os.fsencode(os.readlink(f"/proc/{pid}/cwd")), *words])
     except OSError:
         return ""
+    return said.rstrip(b"\0").decode(errors="replace")
 
 
 def descriptors_of(pid: int) -> int:
