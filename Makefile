@@ -3,9 +3,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# one more than there are processors, for a test that waits uses none
+WORKERS := --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=5 --dist=loadfile
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: help demo test run lint bench bench-peers bench-report clean
+.PHONY: help demo test test-all run lint bench bench-peers bench-report clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -14,8 +16,11 @@ help:  ## list these targets
 demo: .venv/runtime  ## from a file to an endpoint, every HTTP exchange shown; leaves nothing behind
 	@$(BIN)/python -m fob.cli.demo py_example.py
 
-test: .venv/development  ## every test, side by side (make test PYTEST='-k marathon' for some)
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST)
+test: .venv/development  ## the tests, side by side, in four minutes (make test PYTEST='-k marathon' for some)
+	@$(BIN)/python -m pytest $(WORKERS) -m 'not slow and not docker' $(PYTEST)
+
+test-all: .venv/development  ## every test, and every server started as users start it; Docker wanted
+	@$(BIN)/python -m pytest $(WORKERS) --executed $(PYTEST)
 
 run: .venv/runtime  ## the service in the foreground, on http://127.0.0.1:9999
 	@exec $(BIN)/python -m fob serve

@@ -26,7 +26,7 @@ EVENTS = {
 }
 
 
-@pytest.fixture(scope="module", params=["zygote", "process"])
+@pytest.fixture(scope="module", params=live.LAUNCHERS)
 def fob(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[live.Dispatcher]:

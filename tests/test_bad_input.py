@@ -16,7 +16,7 @@ import live
 GOOD = "def handler():\n    return 'good'\n"
 
 
-@pytest.fixture(params=["process", "zygote"])
+@pytest.fixture(params=live.LAUNCHERS)
 def launcher(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -14,7 +14,7 @@ from fob.engine.runtime.task_folders import SPARES
 PID = "import os\n\ndef handler():\n    return os.getpid()\n"
 
 
-@pytest.fixture(params=["process", "zygote"])
+@pytest.fixture(params=live.LAUNCHERS)
 def launcher(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -110,6 +110,7 @@ def test_the_state_folder_may_be_lost_to_the_dispatcher(
     live.until(lambda: one.ask("GET", f"/api/meta/{id_}").status_code == 404)
 
 
+@pytest.mark.slow
 def test_two_hundred_functions_leave_nothing_behind(
     dispatcher: live.Dispatcher, launcher: str
 ) -> None:

@@ -14,6 +14,7 @@ import live
 
 PATIENCE_SECONDS = 60.0
 VERSIONS = ("0.4.0", "0.6.1")
+QUICK = ("app add", "task list", "deployment list", "group add")  # one of each kind, not `slow`
 NOISE = ("RequestsDependencyWarning", "warnings.warn(", "DCOS_CONFIG is deprecated")
 TRIED: dict[str, tuple[tuple[str, ...], str]] = {}  # command: versions, and what came of it
 
@@ -29,7 +30,11 @@ def tries(
     def mark(test: Callable[..., None]) -> Callable[..., None]:
         assert command not in TRIED, f"{command} has two tests"
         TRIED[command] = (versions, outcome)
-        return pytest.mark.parametrize("version", versions)(test)
+        quick = versions[-1:] if command in QUICK else ()
+        return pytest.mark.parametrize(
+            "version",
+            [pytest.param(v, marks=[] if v in quick else [pytest.mark.slow]) for v in versions],
+        )(test)
 
     return mark
 

@@ -25,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="session", params=["zygote", "process"])
+@pytest.fixture(scope="session", params=live.LAUNCHERS)
 def aviary(request: pytest.FixtureRequest, home: Path) -> Iterator[live.Dispatcher]:
     """A service on the embedded engine, one for each launcher."""
     dispatcher = live.Dispatcher(home, FOB_LAUNCHER=request.param)

@@ -17,7 +17,7 @@ import requests
 import live
 
 WHO = "import os\ndef call_me(): return os.getpid()\n"
-on_both_launchers = pytest.mark.parametrize("launcher", ["process", "zygote"])
+on_both_launchers = pytest.mark.parametrize("launcher", live.LAUNCHERS)
 
 
 class Function:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import requests
 
 import live
@@ -91,6 +92,7 @@ def join(reader: Reader) -> None:
     assert not reader.is_alive()
 
 
+@pytest.mark.slow
 def test_a_thousand_apps_are_listed_and_lose_no_event(engine: live.Engine) -> None:
     ids = [f"/many/a{number}" for number in range(APPS)]
     created: dict[str, str] = {}

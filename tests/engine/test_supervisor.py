@@ -32,7 +32,7 @@ while True:
     client.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n%d" % os.getpid())
     client.close()
 """
-on_both_launchers = pytest.mark.parametrize("launcher", ["process", "zygote"])
+on_both_launchers = pytest.mark.parametrize("launcher", live.LAUNCHERS)
 
 
 def python(given: str) -> dict[str, Any]:
