@@ -150,7 +150,9 @@ def test_a_function_waits_for_its_packages_and_tells_so(
         id_ = dispatcher.gen(source("one"))
         answer = dispatcher.ask("GET", f"/api/meta/{id_}")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        assert "(starting): It is starting; its dependencies are installed first: one" in answer.text
+        assert (
+            "(starting): It is starting; its dependencies are installed first: one" in answer.text
+        )
         live.until(lambda: "Looking in" in dispatcher.ask("GET", logs_of(id_)).text)
         assert dispatcher.ask("DELETE", f"/api/functions/{id_}").status_code == 200
 

@@ -1,7 +1,7 @@
-"""Snippet to Marathon app and back: the app definition carries the function whole.
+"""Snippet to Marathon app and back: the app definition contains the whole function.
 
-The runner and the snippet travel compressed in one environment value that the command decodes, so
-Marathon's replicated store is the function's durable home.
+The runner and the snippet travel compressed in one environment variable that the command decodes,
+so Marathon's replicated store keeps the function.
 """
 
 import base64
@@ -28,7 +28,7 @@ from fob.source.dependencies import Dependencies
 
 # Linux takes 128 KiB in one environment string; the rest is room for what Marathon adds
 ENCODED_BYTES = 96 * 1024
-# MiB; on a cluster memory is limited, and pip, which installs there, takes about 100
+# In MiB. On a cluster memory is limited, and pip, which installs packages there, needs about 100.
 MEM, INSTALL_MEM = 64, 256
 
 _RUNNER = Path(__file__).parents[1] / "runner.py"
@@ -44,9 +44,11 @@ _EMPTY_BLOCK = bytes.fromhex("000000ffff")
 
 @dataclass(frozen=True)
 class PlacementSettings:
-    """Where functions run: on a `remote` Marathon, in a container of an image and with resource
-    roles, or neither; and when, unless they say: always or on-demand, and then for how long after
-    a call (seconds)."""
+    """The service's settings for all functions.
+
+    `image` is the container image, if any, `roles` the accepted resource roles, and `remote` says
+    that the Marathon is not fob's engine. `activation` and `keep_alive` (seconds) are defaults.
+    """
 
     image: str = ""
     roles: tuple[str, ...] = ()
@@ -56,10 +58,10 @@ class PlacementSettings:
 
 
 def app_id(id_: str) -> str:
-    """Marathon's name for the function; raises `NotFound` when `id_` cannot be a function's."""
+    """Return the id of the function's app; raises `NotFound` if `id_` is not a function id."""
     if not _ID.fullmatch(id_):
         raise NotFound(
-            f"{id_[:50]!r} is not a function id; POST /api/gen answers one,"
+            f"{id_[:50]!r} is not a function id; POST /api/gen returns one,"
             " GET /api/functions lists them",
             code="not_an_id",
         )
@@ -67,12 +69,12 @@ def app_id(id_: str) -> str:
 
 
 def function_id(app: Mapping[str, Any]) -> str:
-    """The function's id, from its app."""
+    """Return the id of the app's function."""
     return str(app["id"]).rpartition("/")[2]
 
 
 def is_function(app: Mapping[str, Any]) -> bool:
-    """Whether fob made this app; those of others are never touched."""
+    """Whether fob created this app; fob leaves all other apps alone."""
     parent, _, last = str(app.get("id", "")).rpartition("/")
     labels = app.get("labels") or {}
     return (
@@ -89,10 +91,10 @@ def app(
     needs: Dependencies = dependencies.NONE,
     convention: Convention = UNKNOWN,
 ) -> dict[str, Any]:
-    """The definition to POST: one that every Marathon from 0.15 to 1.11 takes.
+    """Return the definition to POST, which every Marathon from 0.15 to 1.11 accepts.
 
-    `created` is UTC as `timeline.utc_now` writes it. Raises `TooLarge` when runner and snippet do
-    not fit into an environment value.
+    `created` is in UTC as `timeline.utc_now` writes it. Raises `TooLarge` if runner and snippet do
+    not fit into an environment variable.
     """
     definition: dict[str, Any] = {
         "id": app_id(id_),
@@ -107,7 +109,7 @@ def app(
         | {"FOB_CONVENTION": f"{convention.name}: {convention.why}"},
         "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "http"}],
         "requirePorts": False,
-        "healthChecks": [_HEALTH_CHECK | _patience(needs)],
+        "healthChecks": [_HEALTH_CHECK | _install_time(needs)],
         "upgradeStrategy": _UPGRADE,
         "backoffSeconds": 1,
         "backoffFactor": 1.15,
@@ -116,7 +118,7 @@ def app(
     return definition | _placed(placement)
 
 
-# what is there serves until what replaces it is healthy
+# Old instances serve until their replacements are healthy.
 _UPGRADE = {"minimumHealthCapacity": 1, "maximumOverCapacity": 1}
 
 _HEALTH_CHECK: dict[str, Any] = {
@@ -129,8 +131,8 @@ _HEALTH_CHECK: dict[str, Any] = {
 }
 
 
-def _patience(needs: Dependencies) -> dict[str, Any]:
-    """Time to install before listening, where nobody has done so beforehand."""
+def _install_time(needs: Dependencies) -> dict[str, Any]:
+    """Extend the grace period for machines on which the runner installs dependencies first."""
     if not needs:
         return {}
     seconds = _HEALTH_CHECK["gracePeriodSeconds"] + dependencies.INSTALL_SECONDS
@@ -256,8 +258,7 @@ def snippet_of(app: Mapping[str, Any]) -> bytes:
 
 def _damaged(app: Mapping[str, Any]) -> FobError:
     return FobError(
-        f"The app {app['id']} does not hold its function whole: somebody changed it."
-        " Register the file anew",
+        f"The app {app['id']} does not contain its function unchanged. Register the file again",
         code="damaged",
     )
 
@@ -267,8 +268,8 @@ def sha256(snippet: bytes) -> str:
 
 
 def settings_of(app: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for at registration or later, out of the app; of the user's environment
-    only the names, for the values may be secrets."""
+    """Return the function's settings, from its app; of the user's environment only the names,
+    because the values may be secrets."""
     env = app.get("env") or {}
     labels = app.get("labels") or {}
     return {
@@ -287,21 +288,21 @@ def settings_of(app: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def convention_of(app: Mapping[str, Any]) -> dict[str, str]:
-    """Whose convention the function follows, and why."""
+    """Return the name of the convention that the function follows, and why."""
     label = (app.get("labels") or {}).get("FOB_CONVENTION", f"{UNKNOWN.name}: {UNKNOWN.why}")
     name, _, why = label.partition(": ")
     return {"name": name, "why": why}
 
 
 def timeout_of(app: Mapping[str, Any]) -> float:
-    """Seconds a call to this function may take."""
+    """Return the timeout of a call to this function, in seconds."""
     return float((app.get("env") or {}).get(contract.TIMEOUT, Options.timeout))
 
 
 def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The body to PUT so that the app gets `values` (as `options.from_change` gives them).
+    """Return the body to PUT to give the app `values`, as `options.from_change` returns them.
 
-    Marathon merges the top level only, so a changed env or label goes with all the others.
+    Marathon merges only the top level, so a change of one variable or label sends all of them.
     """
     body = {key: values[key] for key in ("cpus", "mem", "instances") if key in values}
     env = dict(app.get("env") or {})
@@ -318,7 +319,7 @@ def change(app: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         body["env"] = env
     if labels := _changed_labels(values):
         body["labels"] = {**app["labels"], **labels}
-    if body.keys() - {"instances"}:  # an app that an older fob made does not say so yet
+    if body.keys() - {"instances"}:  # apps of older versions of fob lack it
         body["upgradeStrategy"] = _UPGRADE
     return body
 

@@ -1,1 +1,1 @@
-"""A file that is read without being run: its entry point, its convention, its dependencies."""
+"""Analysis of a file without running it: its entry point, its convention, its dependencies."""

@@ -1,6 +1,6 @@
-"""What an archive must be to become a function of several files; nothing is unpacked to disk.
+"""Checks an archive that is to become a function of several files; unpacks nothing to disk.
 
-How it is read, and which module is the entry, is the runner's code: parts/unzip.py, parts/files.py.
+It is read, and its entry module found, with the runner's own code: parts/unzip.py, parts/files.py.
 """
 
 import io
@@ -15,96 +15,98 @@ from fob.source import dependencies, parsing
 from fob.source.dependencies import Dependencies
 from fob.source.parsing import MAX_SNIPPET_BYTES
 
-# a zip of no files begins otherwise, and is one nevertheless
-_BEGINNINGS = (unzip.MAGIC, b"PK\5\6")
-# compiling takes seconds for so much, and for one file a thousand times its memory
-PYTHON_BYTES = 1024 * 1024
-PYTHON_FILE_BYTES = MAX_SNIPPET_BYTES
+# The second is the signature of an empty zip.
+_SIGNATURES = (unzip.MAGIC, b"PK\5\6")
+# Compiling this much takes seconds, and compiling one file a thousand times its size of memory.
+MAX_PYTHON_BYTES = 1024 * 1024
+MAX_PYTHON_FILE_BYTES = MAX_SNIPPET_BYTES
 
 _REQUIREMENTS = "requirements.txt"
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Archive:
-    """Files by their paths; `entry` is the path of the module to import, `name` what to call in it,
-    "" when the runner is to search for that."""
+    """Files by path; `entry` is the path of the module to import, `name` the name to call in it.
+
+    An empty `name` leaves the choice to the runner.
+    """
 
     files: Mapping[str, bytes]
     entry: str
     name: str
 
     def dependencies(self) -> Dependencies:
-        """What requirements.txt and the metadata in the entry module name, together.
+        """Return the dependencies in requirements.txt and in the entry module's metadata.
 
-        Raises `BadRequest`, as `dependencies` does.
+        Raises `BadRequest`, as the functions of `dependencies` do.
         """
-        with _told_of(self.entry):
-            needs = dependencies.of_source(parsing.decode(self.files[self.entry]))
+        with _naming(self.entry):
+            metadata = dependencies.of_source(parsing.decode(self.files[self.entry]))
         if _REQUIREMENTS not in self.files:
-            return needs
+            return metadata
         listed = dependencies.of_requirements_file(_text(self.files[_REQUIREMENTS]))
-        together = sorted({*needs.requirements, *listed.requirements})
-        return Dependencies(tuple(together), needs.requires_python)
+        requirements = sorted({*metadata.requirements, *listed.requirements})
+        return Dependencies(tuple(requirements), metadata.requires_python)
 
 
 def is_archive(body: bytes) -> bool:
-    """Whether it is a zip by its first bytes, which no Python file can have."""
-    return body.startswith(_BEGINNINGS)
+    """Whether it begins like a zip, as no Python file can."""
+    return body.startswith(_SIGNATURES)
 
 
 def check(body: bytes, entry: str | None = None) -> Archive:
-    """Read `body` as the archive it must be; all Python in it is compiled, none is run.
+    """Read `body` as an archive; compile all Python in it, run none.
 
-    `entry` is what was asked for with `?entry=`. Raises `TooLarge`, and `BadRequest` with the code
-    `bad_archive`, `no_entry` (details: found), or one of `source.check` (details: file too).
+    `entry` is the value of `?entry=`. Raises `TooLarge`, and `BadRequest` with the code
+    `bad_archive`, `no_entry` (details: found), or one of `parsing.check` (details: file too).
     """
-    held, module, name = _opened(body, entry or "")
-    _check_python(held)
-    with _told_of(module):
-        parsing.check(held[module], name or None)
-    return Archive(held, module, name)
+    contents, module, name = _open(body, entry or "")
+    _check_python(contents)
+    with _naming(module):
+        parsing.check(contents[module], name or None)
+    return Archive(contents, module, name)
 
 
-def _opened(body: bytes, entry: str) -> tuple[dict[str, bytes], str, str]:
+def _open(body: bytes, entry: str) -> tuple[dict[str, bytes], str, str]:
     try:
-        held = unzip.read(body)
-        modules = files.modules_of(held)
+        contents = unzip.read(body)
+        modules = files.modules_of(contents)
         module, name = files.entry_of(modules, entry)
     except unzip.TooMuch as error:
         limits = {"size": error.size, "limit": error.limit}
-        raise TooLarge(f"The archive cannot be taken: {error}", details=limits) from error
+        raise TooLarge(f"The archive cannot be used: {error}", details=limits) from error
     except unzip.BadArchive as error:
-        raise BadRequest(f"The archive cannot be taken: {error}", code="bad_archive") from error
+        raise BadRequest(f"The archive cannot be used: {error}", code="bad_archive") from error
     except files.NoEntry as error:
         raise BadRequest(
             f"{error}. Name one with ?entry=MODULE or ?entry=MODULE:NAME",
             code="no_entry",
             details={"found": error.found},
         ) from error
-    return held, modules[module], name
+    return contents, modules[module], name
 
 
-def _check_python(held: Mapping[str, bytes]) -> None:
-    python = [path for path in held if path.endswith(".py")]
-    _limit("The archive", sum(len(held[path]) for path in python), PYTHON_BYTES)
-    for path in python:
-        _limit(path, len(held[path]), PYTHON_FILE_BYTES)
-        with _told_of(path):
-            parsing.parse(held[path])
+def _check_python(contents: Mapping[str, bytes]) -> None:
+    python = {path: content for path, content in contents.items() if path.endswith(".py")}
+    _check_size("The archive", sum(map(len, python.values())), MAX_PYTHON_BYTES)
+    for path, content in python.items():
+        _check_size(path, len(content), MAX_PYTHON_FILE_BYTES)
+        with _naming(path):
+            parsing.parse(content)
 
 
-def _limit(what: str, size: int, limit: int) -> None:
+def _check_size(what: str, size: int, limit: int) -> None:
     if size > limit:
         raise TooLarge(
-            f"{what} has {size} bytes of Python, and {limit} is the most",
+            f"{what} has {size} bytes of Python; the limit is {limit}",
             details={"bytes": size, "limit": limit},
         )
 
 
 @contextmanager
-def _told_of(path: str) -> Iterator[None]:
-    """Put the file's name into what is refused."""
+def _naming(path: str) -> Iterator[None]:
+    """Add the file's name to a `BadRequest`."""
     try:
         yield
     except BadRequest as error:
@@ -124,22 +126,22 @@ def _text(content: bytes) -> str:
         ) from error
 
 
-def pack(held: Iterable[tuple[str, bytes]]) -> bytes:
-    """An archive of these files, always the same for the same names and contents.
+def pack(contents: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return an archive of these files (path, content); its bytes depend on nothing else.
 
-    Raises `BadRequest` for a name that is no plain relative path.
+    Raises `BadRequest` for a path that is not a plain relative one.
     """
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as target:
-        for path, content in sorted(held):
-            entry = zipfile.ZipInfo(_plain(path), _LONG_AGO)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as target:
+        for path, content in sorted(contents):
+            entry = zipfile.ZipInfo(_plain(path), _FIXED_TIME)
             entry.external_attr = 0o100644 << 16
             target.writestr(entry, content, zipfile.ZIP_DEFLATED, compresslevel=9)
-    return made.getvalue()
+    return packed.getvalue()
 
 
 def _plain(path: str) -> str:
     try:
         return unzip.path_of(path.encode("utf-8", "surrogatepass"))
     except unzip.BadArchive as error:
-        raise BadRequest(f"The file cannot be taken: {error}", code="bad_archive") from error
+        raise BadRequest(f"The file cannot be used: {error}", code="bad_archive") from error

@@ -1,7 +1,7 @@
-"""Whose convention a function follows, seen without running its file.
+"""Recognises the convention that a function follows, without running its file.
 
-The rules are the runner's own (`parts/conventions.py`); here is only read from the syntax tree what
-they look at. Where it takes a run to see that, the answer is that nobody knows yet.
+The rules are the runner's own (`parts/conventions.py`); this module reads from the syntax tree what
+they look at. Where only a run can tell, the convention is unknown.
 """
 
 import ast
@@ -13,7 +13,7 @@ from fob.parts import conventions
 APPLICATIONS = ("app", "application")
 _ASGI = ["scope", "receive", "send"]
 _WSGI = ["environ", "start_response"]
-# what well-known frameworks make applications with
+# Classes and functions with which well-known frameworks create applications.
 _MAKERS = {
     **dict.fromkeys(("FastAPI", "Starlette", "Quart", "Litestar", "get_asgi_application"), _ASGI),
     **dict.fromkeys(("Flask", "Bottle", "get_wsgi_application"), _WSGI),
@@ -22,7 +22,7 @@ _MAKERS = {
 
 @dataclass(frozen=True)
 class Convention:
-    """Name of the convention, `unknown` when only a run can tell, and why."""
+    """The name of a convention, `unknown` if only a run can tell, and why it applies."""
 
     name: str
     why: str
@@ -37,11 +37,10 @@ def recognise(
     functions: tuple[str, ...],
     entry: str | None,
 ) -> Convention:
-    """The convention of what the runner would call.
+    """Return the convention of the callable that the runner would choose.
 
-    `statements` are those that run when the file does, `bound` has the names it binds with the
-    last statement that does, `functions` are the public ones it defines, `entry` is the name
-    asked for.
+    `statements` run when the file is imported, `bound` maps the names it binds to the last
+    statement that binds each, `functions` are its public functions, `entry` is the requested name.
     """
     bound = {name: node for name, node in bound.items() if not _is_data(node)}
     name = entry or _entry(statements, bound, functions)
@@ -57,7 +56,7 @@ def recognise(
 
 
 def _is_data(node: ast.stmt) -> bool:
-    """Whether a statement binds its name to what nobody can call."""
+    """Whether a statement binds its name to a value that cannot be called."""
     literal = ast.Constant | ast.JoinedStr | ast.Dict | ast.List | ast.Tuple | ast.Set
     return isinstance(getattr(node, "value", None), literal)
 
@@ -65,18 +64,18 @@ def _is_data(node: ast.stmt) -> bool:
 def _entry(
     statements: list[ast.stmt], bound: dict[str, ast.stmt], functions: tuple[str, ...]
 ) -> str | None:
-    """The name the runner would find; "" for a script, None when that cannot be seen."""
+    """Return the name that the runner would choose; "" for a script, None if unknown."""
     for name in APPLICATIONS:
         parameters = _parameters(name, bound)
         if name in bound and (parameters is None or conventions.is_application(parameters)):
             return name if parameters else None
     known = [name for name in conventions.ENTRIES if name in bound]
-    chosen = known or conventions.marked(statements, functions) or list(functions) or [""]
-    return chosen[0]
+    candidates = known or conventions.marked(statements, functions) or list(functions) or [""]
+    return candidates[0]
 
 
 def _parameters(path: str, bound: dict[str, ast.stmt]) -> list[str] | None:
-    """The positional parameters of `name` or `Class.method`; None when they cannot be seen."""
+    """Return the positional parameters of `name` or `Class.method`; None if unknown."""
     name, _, method = path.partition(".")
     node = bound.get(name)
     if isinstance(node, ast.ClassDef):
@@ -97,7 +96,7 @@ def _parameters(path: str, bound: dict[str, ast.stmt]) -> list[str] | None:
 
 
 def _of_instance(maker: str, method: str, bound: dict[str, ast.stmt]) -> list[str] | None:
-    """The parameters of a method of what a class, or a framework's function, makes."""
+    """Return the parameters of a method of the object that `maker` creates; None if unknown."""
     node = bound.get(maker)
     if isinstance(node, ast.ClassDef):
         return _of_method(node, method)

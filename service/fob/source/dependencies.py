@@ -1,6 +1,6 @@
-"""What a file needs to run: the packages and the Python it names in its own metadata.
+"""The packages and the Python version that a file requires, from its metadata (PEP 723).
 
-The metadata is that of PEP 723, a comment block that begins with `# /// script`; the rules are at
+The metadata is a comment block that begins with `# /// script`; its rules are at
 https://packaging.python.org/en/latest/specifications/inline-script-metadata/.
 """
 
@@ -13,12 +13,12 @@ from typing import Any, NoReturn
 from fob import contract
 from fob.errors import BadRequest
 
-# they travel in one environment value, and are arguments of the installer
-REQUIREMENTS_BYTES = 16 * 1024
-# reading takes time in the square of the length, for keys and continued lines
-METADATA_BYTES = 20 * 1024
-REQUIREMENTS_FILE_BYTES = 64 * 1024
-# Marathon's patience with a task that installs before it listens
+# They travel in one environment variable, and are arguments of the installer.
+MAX_REQUIREMENTS_BYTES = 16 * 1024
+# Parsing takes quadratic time, for keys and for continued lines.
+MAX_METADATA_BYTES = 20 * 1024
+MAX_REQUIREMENTS_FILE_BYTES = 64 * 1024
+# How much longer Marathon waits for a task that installs dependencies before it listens.
 INSTALL_SECONDS = 300
 
 _START = re.compile(r"# /// ([a-zA-Z0-9-]+)")
@@ -43,7 +43,7 @@ class Dependencies:
         }
 
     def env(self) -> dict[str, str]:
-        """The variables that tell whoever starts the function; none when there are no needs."""
+        """Return the variables that carry them to the engine or the runner; none if empty."""
         if not self:
             return {}
         return {
@@ -56,40 +56,41 @@ NONE = Dependencies()
 
 
 def of_app(app: Mapping[str, Any]) -> Dependencies:
-    """The needs that `Needs.env` put into an app."""
+    """Return the dependencies that `Dependencies.env` put into an app."""
     env = app.get("env") or {}
     requirements = env.get(contract.REQUIREMENTS, "").splitlines()
     return Dependencies(tuple(requirements), env.get(contract.REQUIRES_PYTHON, ""))
 
 
 def of_source(text: str) -> Dependencies:
-    """The needs that a Python file names.
+    """Return the dependencies that a Python file declares.
 
-    Raises `BadRequest` `bad_metadata` with the line (also in details) where the metadata is wrong.
+    Raises `BadRequest` with the code `bad_metadata` and the line of the mistake (also in details).
     """
     blocks = [block for block in _blocks(text) if block.kind == "script"]
     if len(blocks) > 1:
-        _refuse(blocks[1].line, "begins a second block '# /// script'; there can be one")
-    return blocks[0].needs() if blocks else Dependencies()
+        _refuse(blocks[1].line, "begins a second block '# /// script'; only one is allowed")
+    return blocks[0].dependencies() if blocks else Dependencies()
 
 
 def of_requirements_file(text: str) -> Dependencies:
-    """The needs in the text of a requirements.txt: one requirement a line, comments, continuations.
+    """Return the dependencies in the text of a requirements.txt.
 
-    Raises `BadRequest` `bad_requirements` with the line for all else that pip would take: options
+    One requirement per line; comments and continued lines are allowed. Raises `BadRequest` with
+    the code `bad_requirements` and the line for everything else that pip accepts: its options
     would change where packages come from, or read other files.
     """
-    if (size := len(text.encode())) > REQUIREMENTS_FILE_BYTES:
-        _refuse(1, f"begins {size} bytes, and {REQUIREMENTS_FILE_BYTES} is the most", _FILE)
+    if (size := len(text.encode())) > MAX_REQUIREMENTS_FILE_BYTES:
+        _refuse(1, f"begins {size} bytes; the limit is {MAX_REQUIREMENTS_FILE_BYTES}", _FILE)
     found = []
     for number, line in _logical_lines(text):
         if line.startswith("-") or re.search(r"\s--?\w", line):
-            _refuse(number, f"has an option, and only requirements are taken: {line!r:.200}", _FILE)
+            _refuse(number, f"has an option; only requirements are allowed: {line!r:.200}", _FILE)
         found.append(_requirement(line, number, _FILE))
-    return Dependencies(_together(found, 1, _FILE))
+    return Dependencies(_combined(found, 1, _FILE))
 
 
-# metadata in a file
+# Metadata in a file
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class _Block:
     line: int
     toml: tuple[str, ...]
 
-    def needs(self) -> Dependencies:
+    def dependencies(self) -> Dependencies:
         table = self._table()
         return Dependencies(
             self._requirements(table.get("dependencies", [])),
@@ -109,9 +110,9 @@ class _Block:
 
     def _table(self) -> dict[str, Any]:
         text = "\n".join(self.toml) + "\n"
-        if (size := len(text.encode())) > METADATA_BYTES:
-            most = METADATA_BYTES
-            _refuse(self.line, f"begins a block of {size} bytes, and {most} is the most")
+        if (size := len(text.encode())) > MAX_METADATA_BYTES:
+            limit = MAX_METADATA_BYTES
+            _refuse(self.line, f"begins a block of {size} bytes; the limit is {limit}")
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -124,18 +125,18 @@ class _Block:
     def _requirements(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             line = self._line_of("dependencies")
-            _refuse(line, 'needs a list of texts: dependencies = ["name>=1.0"]')
+            _refuse(line, 'needs a list of strings: dependencies = ["name>=1.0"]')
         found = [_requirement(text, self._line_of(text, "dependencies")) for text in value]
-        return _together(found, self._line_of("dependencies"))
+        return _combined(found, self._line_of("dependencies"))
 
     def _requires_python(self, value: Any) -> str:
         line = self._line_of("requires-python")
         if not isinstance(value, str):
-            _refuse(line, 'needs a text: requires-python = ">=3.11"')
+            _refuse(line, 'needs a string: requires-python = ">=3.11"')
         return _specifiers(value, line)
 
     def _line_of(self, *texts: str) -> int:
-        """The file's line that has the first of `texts` that is found; else the block's first."""
+        """Return the line with the first of `texts` that occurs, or the block's first line."""
         for text in texts:
             for number, line in enumerate(self.toml, self.line + 1):
                 if text in line:
@@ -144,9 +145,9 @@ class _Block:
 
 
 def _blocks(text: str) -> Iterable[_Block]:
-    """The blocks in `text`: a start line, comment lines, and the last end line among those.
+    """Yield the blocks in `text`: a start line, comment lines, and the last end line among them.
 
-    One that is never closed is none.
+    A block without an end line is ignored.
     """
     lines = re.split(r"\r\n?|\n", text)
     index = 0
@@ -171,7 +172,7 @@ def _last_end(lines: list[str], start: int) -> int | None:
 
 
 def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
-    """Lines with something on them and the number each begins at: comments cut off, continued ones
+    """Yield non-empty lines with the number each begins at, without comments, continued lines
     joined."""
     begun, number = "", 0
     for index, line in enumerate(text.splitlines(), 1):
@@ -187,15 +188,16 @@ def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
         yield number, begun.strip()
 
 
-# requirements and versions; packaging takes 30 ms to import, and most files name none
+# Requirements and versions. `packaging` is imported on demand: it takes 30 ms, and most files have
+# no dependencies.
 
 _METADATA = ("bad_metadata", "The file's metadata is wrong")
 _FILE = ("bad_requirements", "requirements.txt is wrong")
-_Where = tuple[str, str]  # an error's code, and how its message begins
+_Where = tuple[str, str]  # code of the error, and how its message begins
 
 
 def _requirement(text: str, line: int, where: _Where = _METADATA) -> str:
-    """`text` in its normal form."""
+    """Return the requirement `text` in normal form."""
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
@@ -207,20 +209,20 @@ def _requirement(text: str, line: int, where: _Where = _METADATA) -> str:
         _refuse(line, f"has {shown}, which is not a requirement: {reason}", where)
     except RecursionError:
         _refuse(line, f"has {shown}, which is nested too deeply", where)
-    if not text.isprintable():  # one a line is how they travel
+    if not text.isprintable():  # they travel one per line
         _refuse(line, f"has {shown}, which is not a requirement of one line", where)
     if requirement.url and not requirement.url.lower().startswith("https://"):
-        _refuse(line, f"has {shown}: only https:// can be taken from, no file and no VCS", where)
+        _refuse(line, f"has {shown}: only https:// URLs are allowed, no file and no VCS", where)
     requirement.name = canonicalize_name(requirement.name)
     requirement.extras = {canonicalize_name(extra) for extra in requirement.extras}
     return str(requirement)
 
 
-def _together(requirements: list[str], line: int, where: _Where = _METADATA) -> tuple[str, ...]:
+def _combined(requirements: list[str], line: int, where: _Where = _METADATA) -> tuple[str, ...]:
     size = len("\n".join(requirements).encode())
-    if size > REQUIREMENTS_BYTES:
-        limit = REQUIREMENTS_BYTES
-        _refuse(line, f"has {size} bytes of requirements, and {limit} is the most", where)
+    if size > MAX_REQUIREMENTS_BYTES:
+        limit = MAX_REQUIREMENTS_BYTES
+        _refuse(line, f"has {size} bytes of requirements; the limit is {limit}", where)
     return tuple(sorted(set(requirements)))
 
 
@@ -231,7 +233,7 @@ def _specifiers(text: str, line: int) -> str:
         return str(SpecifierSet(text))
     except InvalidSpecifier:
         shown = f"{text!r:.80}"
-        _refuse(line, f"has requires-python = {shown}, which is no version range like '>=3.11'")
+        _refuse(line, f"has requires-python = {shown}, which is not a version range like '>=3.11'")
 
 
 def _refuse(line: int, problem: str, where: _Where = _METADATA) -> NoReturn:

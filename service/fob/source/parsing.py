@@ -1,7 +1,7 @@
-"""What a snippet is, found without running it.
+"""Checks a snippet without running it: is it Python, and does it have a function to call?
 
-The rules are the runner's. Where only running the file could tell (an imported or assigned name, a
-decorated function), the file is let through and the runner has the last word.
+The rules are the runner's. Where only a run can tell (an imported or assigned name, a decorated
+function), the file is accepted and the runner decides.
 """
 
 import ast
@@ -22,31 +22,29 @@ from fob.source.conventions import (
     recognise,
 )
 
-# of one Python file: more cannot be packed into what an app definition holds
+# Of one Python file: more cannot be packed into an app definition.
 MAX_SNIPPET_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that can be registered: its public functions; none makes it a script."""
+    """A file that can be registered: its public functions (a script has none) and convention."""
 
     functions: tuple[str, ...]
     convention: Convention = UNKNOWN
 
 
 def check(body: bytes, entry: str | None = None) -> Source:
-    """Read `body` as the Python file it must be, without running it.
+    """Read `body` as a Python file, without running it.
 
-    `entry` is the name asked for with `?entry=`. Raises `BadRequest` with the code `empty_body`,
+    `entry` is the value of `?entry=`. Raises `BadRequest` with the code `empty_body`,
     `not_text`, `syntax_error` (details: line, column, text) or `no_callable` (details: found).
     """
     if not body.strip():
         raise BadRequest("The body is empty: send a Python file", code="empty_body")
     tree = parse(body)
     if not tree.body:
-        raise BadRequest(
-            "The file holds nothing but comments: define a function", code="empty_body"
-        )
+        raise BadRequest("The file contains only comments: define a function", code="empty_body")
     functions = tuple(dict.fromkeys(_functions(tree.body)))
     statements = list(_statements(tree.body))
     source = Source(functions, recognise(statements, _binders(tree.body), functions, entry))
@@ -55,10 +53,10 @@ def check(body: bytes, entry: str | None = None) -> Source:
 
 
 def decode(body: bytes) -> str:
-    """The text by PEP 263: UTF-8 unless a coding line says otherwise."""
+    """Decode a file by PEP 263: as UTF-8 unless a coding line says otherwise."""
     if b"\0" in body:
         raise BadRequest(
-            "The body holds NUL bytes, so it is not a Python file"
+            "The body contains NUL bytes, so it is not a Python file"
             " (if it is UTF-16, save it as UTF-8)",
             code="not_text",
         )
@@ -81,13 +79,13 @@ def _not_text(reason: str) -> BadRequest:
 
 
 def parse(body: bytes) -> ast.Module:
-    """Parse and compile: some errors, such as a `return` outside a function, only show then.
+    """Parse and compile, because some errors, such as a stray `return`, only show at compilation.
 
     Raises `BadRequest` with the code `not_text` or `syntax_error`.
     """
     decode(body)
     try:
-        # the lock is for the warnings too: catching them changes the whole process
+        # The lock also protects catch_warnings, which changes state of the whole process.
         with syntax.LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(body, "snippet.py")
@@ -116,7 +114,7 @@ def _syntax_error(error: SyntaxError) -> BadRequest:
 
 
 def _find_entry(tree: ast.Module, source: Source, entry: str | None) -> None:
-    """Raise `no_callable` when it is certain that the runner would find nothing to call."""
+    """Raise `no_callable` if it is certain that the runner would find nothing to call."""
     names = set(_binders(tree.body))
     if "*" in names or "__getattr__" in names:
         return

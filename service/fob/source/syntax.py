@@ -1,7 +1,7 @@
-"""One thread at a time at Python's syntax trees.
+"""A lock for Python's syntax trees, which only one thread may build at a time.
 
-CPython 3.11 counts how deep it is in a tree for all threads together, and fails with "AST
-constructor recursion depth mismatch" when two are in one (gh-106905).
+CPython 3.11 counts the recursion depth of all threads together, and fails with "AST constructor
+recursion depth mismatch" if two threads build trees concurrently (gh-106905).
 """
 
 import threading
