@@ -35,7 +35,7 @@ class Commands:
         """
         environment = variables | self._owner
         try:
-            async with running(list(command), environment, folder, on_output) as ended:
+            async with running_command(list(command), environment, folder, on_output) as ended:
                 await asyncio.wait({ended})
         except LaunchFailed as error:
             raise CommandFailed(str(error)) from error
@@ -51,7 +51,7 @@ class Commands:
 
 
 @asynccontextmanager
-async def running(
+async def running_command(
     command: list[str], variables: dict[str, str], folder: Path, on_output: OnOutput
 ) -> AsyncIterator["asyncio.Future[Exit]"]:
     """Run a command within the context; the future is its exit.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fob.engine.runtime import task_environment
-from fob.engine.runtime.commands import OnOutput, running
+from fob.engine.runtime.commands import OnOutput, running_command
 from fob.engine.runtime.launcher import Exit, LaunchFailed
 from fob.engine.runtime.process_launcher import find_by_environment
 
@@ -58,7 +58,7 @@ class Installer:
             "NO_COLOR": "1",
         }
         try:
-            async with running(command, variables, temporary, on_output) as ended:
+            async with running_command(command, variables, temporary, on_output) as ended:
                 await self._watch(ended, target)
         except LaunchFailed as error:
             raise InstallFailed(str(error)) from error

@@ -1,4 +1,4 @@
-"""Execute each task as a process, and identify it beyond its pid, which the kernel reuses."""
+"""Execute tasks as processes, and find them again: a pid is not enough, the kernel reuses it."""
 
 import asyncio
 import contextlib
@@ -83,7 +83,7 @@ class WatchedProcess:
             self._pidfd = None
 
     def _exited(self) -> None:
-        # Before it is reaped: until then the kernel cannot reuse its pid, nor so the group's id.
+        # kill the group before reaping: until then its id, the pid of this zombie, is not reused
         self._signal_group(signal.SIGKILL)
         ended = self._reap()
         self.release()

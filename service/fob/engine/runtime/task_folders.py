@@ -35,6 +35,7 @@ SPARE_TASK = "task"  # the name of a task's folder in such a folder
 REFILL_SECONDS = 0.02  # after one is used: the task that has just started needs the CPU first
 TIMELINE_DELAY_SECONDS = 0.05  # in which marks are collected for one write
 MAX_ENDED = 3  # folders of ended tasks kept for each app, for their logs
+# the files that the API serves
 READABLE = frozenset({"stdout", "stdout.1", "stderr", "stderr.1", "timeline", "timeline.1"})
 
 

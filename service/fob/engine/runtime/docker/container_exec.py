@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # shell. So the shell, which leads a process group as Docker starts it, kills that group when its
 # standard input ends: the connection was closed, or the engine has died. It waits for a first line,
 # which is sent once the connection is attached, so that no output is missed.
-_GUARDED = (
+_SCRIPT = (
     "read -r begin || exit; exec 3<&0 </dev/null; "
     "{ read -r end <&3; kill -9 -$$; } >/dev/null 2>&1 & "
     '/bin/sh -c "$0" 3<&-; status=$?; kill -9 $!; exit $status'
@@ -58,7 +58,7 @@ class ContainerExec:
 
 
 def _exec(client: "APIClient", name: str, command: str, until: float) -> tuple[int, bytes]:
-    id_ = client.exec_create(name, ["/bin/sh", "-c", _GUARDED, command], stdin=True)["Id"]
+    id_ = client.exec_create(name, ["/bin/sh", "-c", _SCRIPT, command], stdin=True)["Id"]
     try:
         with _attached(client, id_, until) as attached:
             output = b""
