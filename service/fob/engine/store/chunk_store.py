@@ -15,7 +15,7 @@ from typing import Any
 from fob.engine.chunks import ChunkedText, chunk_values
 from fob.engine.definitions.app_definitions import Definition
 
-# `pieces` is what chunks were once called; state folders keep that name
+# chunks were once called pieces; the table keeps that name, for existing state folders
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pieces (
     number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, content BLOB NOT NULL)

@@ -11,6 +11,7 @@ from fob.engine.definitions.app_definitions import Definition
 from fob.engine.definitions.group_tree import Dependencies
 from fob.engine.store.chunk_store import ChunkStore
 
+# `plan` is the record without definitions; `replaced` has those of `before`, one row for each app
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS deployments (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, step INTEGER NOT NULL, plan TEXT NOT NULL);
