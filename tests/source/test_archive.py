@@ -111,11 +111,11 @@ def test_needs_are_those_of_the_entry_and_of_requirements_txt_together() -> None
         '# /// script\n# requires-python = ">=3.9"\n# dependencies = ["Six", "attrs"]\n# ///\n'
     )
     held = {**GOOD, "handler.py": metadata + GOOD["handler.py"]}
-    needs = archive.check(
+    found = archive.check(
         zipped({**held, "requirements.txt": "six\npyaes>=1 # small\n"})
     ).dependencies()
-    assert needs.requirements == ("attrs", "pyaes>=1", "six")
-    assert needs.requires_python == ">=3.9"
+    assert found.requirements == ("attrs", "pyaes>=1", "six")
+    assert found.requires_python == ">=3.9"
     assert archive.check(zipped(held)).dependencies().requirements == ("attrs", "six")
     assert not archive.check(zipped(GOOD)).dependencies()
 

@@ -97,9 +97,9 @@ def test_requirements_have_one_form_in_one_order():
     assert of_source(source).requirements == ('a; os_name == "posix"', "b-b[x,y]<2,>=1")
 
 
-def spelt(needs: Dependencies) -> list[str]:
+def spelt(found: Dependencies) -> list[str]:
     """The requirements without the blanks that versions of packaging write differently."""
-    return [re.sub(r" *@ *", "@", requirement) for requirement in needs.requirements]
+    return [re.sub(r" *@ *", "@", requirement) for requirement in found.requirements]
 
 
 def test_an_https_address_is_a_requirement():
@@ -147,8 +147,8 @@ def test_a_second_block_is_refused():
 
 
 def test_needs_travel_in_an_app_and_back():
-    needs = Dependencies(("a", 'b; os_name == "posix"'), ">=3.11")
-    assert dependencies.of_app({"env": {"X": "1", **needs.env()}}) == needs
+    required = Dependencies(("a", 'b; os_name == "posix"'), ">=3.11")
+    assert dependencies.of_app({"env": {"X": "1", **required.env()}}) == required
     assert dependencies.of_app({"env": None}) == Dependencies()
 
 
@@ -197,8 +197,8 @@ def started(tmp_path: Path) -> Iterator[Start]:
     """Start a function that needs `one`, as an agent does that knows nothing of fob."""
     processes = []
 
-    def start(needs: Dependencies, python: str = PYTHON, **more: str) -> "subprocess.Popen[str]":
-        app = app_definition.app(ID, SNIPPET, Options(), "", PlacementSettings(), needs)
+    def start(required: Dependencies, python: str = PYTHON, **more: str) -> "subprocess.Popen[str]":
+        app = app_definition.app(ID, SNIPPET, Options(), "", PlacementSettings(), required)
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "python3").write_text(f'#!/bin/sh\nexec {python} "$@"\n')
         (tmp_path / "bin" / "python3").chmod(0o755)
@@ -252,8 +252,8 @@ def test_a_task_that_nobody_prepared_installs_before_it_listens(started: Start, 
 def test_a_task_that_was_prepared_installs_nothing(started: Start, tmp_path: Path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "one.py").write_text("VERSION = 'mine'")
-    needs = Dependencies(("one>=1",), ">=3.99")
-    _, answer = answer_of(started(needs, FOB_SITE_PACKAGES=f"{tmp_path}/there"))
+    required = Dependencies(("one>=1",), ">=3.99")
+    _, answer = answer_of(started(required, FOB_SITE_PACKAGES=f"{tmp_path}/there"))
     assert answer == ["mine", f"{tmp_path}/there/one.py"]
     assert not (tmp_path / "site-packages").exists()
 

@@ -22,9 +22,8 @@ from fob import contract
 from fob.errors import FobError, NotFound, TooLarge
 from fob.functions.bundle import bundle
 from fob.functions.options import Options
-from fob.source import dependencies
 from fob.source.conventions import UNKNOWN, Convention
-from fob.source.dependencies import Dependencies
+from fob.source.dependencies import INSTALL_SECONDS, NONE, Dependencies
 
 # Linux takes 128 KiB in one environment string; the rest is room for what Marathon adds
 ENCODED_BYTES = 96 * 1024
@@ -88,7 +87,7 @@ def app(
     options: Options,
     created: str,
     placement: PlacementSettings,
-    needs: Dependencies = dependencies.NONE,
+    dependencies: Dependencies = NONE,
     convention: Convention = UNKNOWN,
 ) -> dict[str, Any]:
     """Return the definition to POST, which every Marathon from 0.15 to 1.11 accepts.
@@ -100,16 +99,16 @@ def app(
         "id": app_id(id_),
         "cmd": contract.COMMAND,
         "cpus": options.cpus,
-        "mem": _mem(options, placement, needs),
+        "mem": _mem(options, placement, dependencies),
         "disk": 0,
         "instances": options.instances,
-        "env": _env(snippet, options) | needs.env(),
+        "env": _env(snippet, options) | dependencies.env(),
         "labels": _labels(snippet, options, created)
         | _activation(options, placement)
         | {"FOB_CONVENTION": f"{convention.name}: {convention.why}"},
         "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "http"}],
         "requirePorts": False,
-        "healthChecks": [_HEALTH_CHECK | _install_time(needs)],
+        "healthChecks": [_HEALTH_CHECK | _install_time(dependencies)],
         "upgradeStrategy": _UPGRADE,
         "backoffSeconds": 1,
         "backoffFactor": 1.15,
@@ -131,11 +130,11 @@ _HEALTH_CHECK: dict[str, Any] = {
 }
 
 
-def _install_time(needs: Dependencies) -> dict[str, Any]:
+def _install_time(dependencies: Dependencies) -> dict[str, Any]:
     """Extend the grace period for machines on which the runner installs dependencies first."""
-    if not needs:
+    if not dependencies:
         return {}
-    seconds = _HEALTH_CHECK["gracePeriodSeconds"] + dependencies.INSTALL_SECONDS
+    seconds = _HEALTH_CHECK["gracePeriodSeconds"] + INSTALL_SECONDS
     return {"gracePeriodSeconds": seconds}
 
 
@@ -160,11 +159,11 @@ def _labels(snippet: bytes, options: Options, created: str) -> dict[str, str]:
     return labels | ({"FOB_NAME": options.name} if options.name else {})
 
 
-def _mem(options: Options, placement: PlacementSettings, needs: Dependencies) -> float:
+def _mem(options: Options, placement: PlacementSettings, dependencies: Dependencies) -> float:
     if options.mem is not None:
         return options.mem
     installs_itself = placement.remote or placement.image
-    return INSTALL_MEM if installs_itself and needs.requirements else MEM
+    return INSTALL_MEM if installs_itself and dependencies.requirements else MEM
 
 
 def _activation(options: Options, placement: PlacementSettings) -> dict[str, str]:

@@ -176,17 +176,15 @@ def _app(
     id_: str, body: bytes, options: Options, created: str, placement: PlacementSettings
 ) -> App:
     """Check the file and make its app; raises `BadRequest` or `TooLarge`."""
-    needs, convention = _check(body, options.entry)
-    return app_definition.app(id_, body, options, created, placement, needs, convention)
+    found = _check(body, options.entry)
+    return app_definition.app(id_, body, options, created, placement, *found)
 
 
 def _check(body: bytes, entry: str | None) -> tuple[Dependencies, Convention]:
     """Check that the file can become a function; return its dependencies and convention."""
     if archive.is_archive(body):
         opened = archive.check(body, entry)
-        needs = opened.dependencies()
         source = parsing.check(opened.files[opened.entry], opened.name or None)
-    else:
-        source = parsing.check(body, entry)
-        needs = dependencies.of_source(parsing.decode(body))
-    return needs, source.convention
+        return opened.dependencies(), source.convention
+    source = parsing.check(body, entry)
+    return dependencies.of_source(parsing.decode(body)), source.convention

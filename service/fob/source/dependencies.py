@@ -69,7 +69,7 @@ def of_source(text: str) -> Dependencies:
     """
     blocks = [block for block in _blocks(text) if block.kind == "script"]
     if len(blocks) > 1:
-        _refuse(blocks[1].line, "begins a second block '# /// script'; only one is allowed")
+        _fail(blocks[1].line, "begins a second block '# /// script'; only one is allowed")
     return blocks[0].dependencies() if blocks else Dependencies()
 
 
@@ -81,11 +81,11 @@ def of_requirements_file(text: str) -> Dependencies:
     would change where packages come from, or read other files.
     """
     if (size := len(text.encode())) > MAX_REQUIREMENTS_FILE_BYTES:
-        _refuse(1, f"begins {size} bytes; the limit is {MAX_REQUIREMENTS_FILE_BYTES}", _FILE)
+        _fail(1, f"begins {size} bytes; the limit is {MAX_REQUIREMENTS_FILE_BYTES}", _FILE)
     found = []
     for number, line in _logical_lines(text):
         if line.startswith("-") or re.search(r"\s--?\w", line):
-            _refuse(number, f"has an option; only requirements are allowed: {line!r:.200}", _FILE)
+            _fail(number, f"has an option; only requirements are allowed: {line!r:.200}", _FILE)
         found.append(_requirement(line, number, _FILE))
     return Dependencies(_combined(found, 1, _FILE))
 
@@ -112,27 +112,27 @@ class _Block:
         text = "\n".join(self.toml) + "\n"
         if (size := len(text.encode())) > MAX_METADATA_BYTES:
             limit = MAX_METADATA_BYTES
-            _refuse(self.line, f"begins a block of {size} bytes; the limit is {limit}")
+            _fail(self.line, f"begins a block of {size} bytes; the limit is {limit}")
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             place = _TOML_PLACE.search(str(error))
             line = int(place[1]) if place and place[1] else len(self.toml)
-            _refuse(self.line + line, f"is not TOML: {_TOML_PLACE.sub('', str(error))}")
+            _fail(self.line + line, f"is not TOML: {_TOML_PLACE.sub('', str(error))}")
         except RecursionError:
-            _refuse(self.line, "begins a block that is nested too deeply")
+            _fail(self.line, "begins a block that is nested too deeply")
 
     def _requirements(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             line = self._line_of("dependencies")
-            _refuse(line, 'needs a list of strings: dependencies = ["name>=1.0"]')
+            _fail(line, 'needs a list of strings: dependencies = ["name>=1.0"]')
         found = [_requirement(text, self._line_of(text, "dependencies")) for text in value]
         return _combined(found, self._line_of("dependencies"))
 
     def _requires_python(self, value: Any) -> str:
         line = self._line_of("requires-python")
         if not isinstance(value, str):
-            _refuse(line, 'needs a string: requires-python = ">=3.11"')
+            _fail(line, 'needs a string: requires-python = ">=3.11"')
         return _specifiers(value, line)
 
     def _line_of(self, *texts: str) -> int:
@@ -206,13 +206,13 @@ def _requirement(text: str, line: int, where: _Where = _METADATA) -> str:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).partition("\n")[0]
-        _refuse(line, f"has {shown}, which is not a requirement: {reason}", where)
+        _fail(line, f"has {shown}, which is not a requirement: {reason}", where)
     except RecursionError:
-        _refuse(line, f"has {shown}, which is nested too deeply", where)
+        _fail(line, f"has {shown}, which is nested too deeply", where)
     if not text.isprintable():  # they travel one per line
-        _refuse(line, f"has {shown}, which is not a requirement of one line", where)
+        _fail(line, f"has {shown}, which is not a requirement of one line", where)
     if requirement.url and not requirement.url.lower().startswith("https://"):
-        _refuse(line, f"has {shown}: only https:// URLs are allowed, no file and no VCS", where)
+        _fail(line, f"has {shown}: only https:// URLs are allowed, no file and no VCS", where)
     requirement.name = canonicalize_name(requirement.name)
     requirement.extras = {canonicalize_name(extra) for extra in requirement.extras}
     return str(requirement)
@@ -222,7 +222,7 @@ def _combined(requirements: list[str], line: int, where: _Where = _METADATA) -> 
     size = len("\n".join(requirements).encode())
     if size > MAX_REQUIREMENTS_BYTES:
         limit = MAX_REQUIREMENTS_BYTES
-        _refuse(line, f"has {size} bytes of requirements; the limit is {limit}", where)
+        _fail(line, f"has {size} bytes of requirements; the limit is {limit}", where)
     return tuple(sorted(set(requirements)))
 
 
@@ -233,9 +233,9 @@ def _specifiers(text: str, line: int) -> str:
         return str(SpecifierSet(text))
     except InvalidSpecifier:
         shown = f"{text!r:.80}"
-        _refuse(line, f"has requires-python = {shown}, which is not a version range like '>=3.11'")
+        _fail(line, f"has requires-python = {shown}, which is not a version range like '>=3.11'")
 
 
-def _refuse(line: int, problem: str, where: _Where = _METADATA) -> NoReturn:
+def _fail(line: int, problem: str, where: _Where = _METADATA) -> NoReturn:
     code, begin = where
     raise BadRequest(f"{begin}: line {line} {problem}", code=code, details={"line": line})
