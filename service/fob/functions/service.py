@@ -7,26 +7,17 @@ import asyncio
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fob import timeline
-from fob.errors import (
-    AppNotFound,
-    FobError,
-    MarathonError,
-    NotFound,
-)
+from fob.errors import AppNotFound, FobError, MarathonError, NotFound
 from fob.functions import app_definition, logs
 from fob.functions.app_definition import PlacementSettings
+from fob.functions.instances import address, failed_instance, last_failed, ready_of
 from fob.functions.options import Options
 from fob.functions.registration import Registration
-from fob.functions.status import (
-    Status,
-    failure_json,
-    queued_id,
-    status,
-)
+from fob.functions.status import Status, failure_json, queued_id, status
 from fob.functions.store import SnippetStore
 from fob.marathon.client import Marathon
 from fob.marathon.task_table import TaskInfo, TaskTable, tasks_of
@@ -116,7 +107,7 @@ class Functions:
 
     def _known(self, app_id: str) -> list[TaskInfo]:
         """Return the ready instances in the table, if the app is known to be a function."""
-        return _ready(self._tasks.of(app_id)) if app_id in self._timeouts else []
+        return ready_of(self._tasks.of(app_id)) if app_id in self._timeouts else []
 
     def _expects_event(self, app_id: str) -> bool:
         """Whether an event should announce the first instance; not after a failure."""
@@ -135,7 +126,7 @@ class Functions:
             if known:
                 return known
             raise
-        ready = _ready(tasks_of(app))
+        ready = ready_of(tasks_of(app))
         if not ready:
             now = await self._status(app)
             if now.final or not patient:
@@ -171,7 +162,7 @@ class Functions:
             instances = tasks.get(id_, [])
             changes = {"tasks": instances, "deployments": id_ in changing}
             now = app | changes | self._last_failure(app)
-            ready = len(_ready(instances))
+            ready = len(ready_of(instances))
             items = [queued[id_]] if id_ in queued else []
             found.append(_summary(app, ready, status(now, ready, items)))
         return sorted(found, key=lambda summary: (summary["created"], summary["id"]))
@@ -195,7 +186,7 @@ class Functions:
             asyncio.gather(*(self._instance(task) for task in tasks_of(app))),
             asyncio.gather(*(self._failure(app, each) for each in self._failures(app))),
         )
-        return _summary(app, len(_ready(tasks_of(app))), now) | {
+        return _summary(app, len(ready_of(tasks_of(app))), now) | {
             "settings": app_definition.settings_of(app),
             "convention": app_definition.convention_of(app),
             "dependencies": dependencies.of_app(app).json(),
@@ -257,10 +248,10 @@ class Functions:
         all of them, and while none is ready also the last one that failed."""
         app = await self._read(id_)
         tasks = tasks_of(app)
-        failed = _failed(app)
+        failed = last_failed(app)
         if task_id:
             return [task for task in [*failed, *tasks] if task.id == task_id]
-        return tasks if _ready(tasks) else [*failed, *tasks]
+        return tasks if ready_of(tasks) else [*failed, *tasks]
 
     async def _read(self, id_: str, whole: bool = False) -> dict[str, Any]:
         """Return the function's app from Marathon; raises `NotFound` unless it is a function.
@@ -283,7 +274,7 @@ class Functions:
         tasks = tasks_of(app)
         settled = tasks and not app.get("deployments")
         queue = [] if settled else await self._marathon.queue()
-        return status(app, len(_ready(tasks)), queue)
+        return status(app, len(ready_of(tasks)), queue)
 
     async def _instance(self, task: TaskInfo) -> dict[str, Any]:
         return {
@@ -308,7 +299,7 @@ class Functions:
         return {"lastTaskFailure": failures[-1]} if failures else {}
 
     async def _failure(self, app: dict[str, Any], failure: dict[str, Any]) -> dict[str, Any]:
-        marks = await self._timeline(_failed_task(app["id"], failure))
+        marks = await self._timeline(failed_instance(app["id"], failure))
         return failure_json(failure) | {"timeline": marks}
 
     async def _timeline(self, task: TaskInfo) -> list[dict[str, Any]]:
@@ -318,29 +309,6 @@ class Functions:
         except FobError:
             return []
         return [mark.json() for mark in timeline.parse(text)]
-
-
-def address(task: TaskInfo) -> tuple[str, int]:
-    """Return host and port at which the instance listens."""
-    if task.ports:
-        return task.host, task.ports[0]
-    # A container with a network of its own: its address, and the port that its command sets.
-    return task.ip_addresses[0], app_definition.CONTAINER_PORT
-
-
-def _ready(tasks: Iterable[TaskInfo]) -> list[TaskInfo]:
-    return [task for task in tasks if task.ready and (task.ports or task.ip_addresses)]
-
-
-def _failed(app: dict[str, Any]) -> list[TaskInfo]:
-    """Return the instance that failed last, if Marathon still knows it."""
-    last = app.get("lastTaskFailure")
-    return [_failed_task(app["id"], last)] if last and last.get("taskId") else []
-
-
-def _failed_task(app_id: str, failure: dict[str, Any]) -> TaskInfo:
-    """Return the instance that `failure` is about."""
-    return TaskInfo.from_json({**failure, "id": failure.get("taskId") or "", "appId": app_id}, 0)
 
 
 def _summary(app: dict[str, Any], ready: int, now: Status) -> dict[str, Any]:

@@ -15,12 +15,7 @@ from fob.errors import BadRequest
 from fob.parts.conventions import ENTRIES as WELL_KNOWN
 from fob.parts.conventions import marked
 from fob.source import syntax
-from fob.source.conventions import (
-    APPLICATIONS,
-    UNKNOWN,
-    Convention,
-    recognise,
-)
+from fob.source.conventions import APPLICATIONS, UNKNOWN, Convention, recognise
 
 # Of one Python file: more cannot be packed into an app definition.
 MAX_SNIPPET_BYTES = 256 * 1024

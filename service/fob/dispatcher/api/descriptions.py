@@ -8,7 +8,8 @@ from typing import Any
 from fob.dispatcher.gateway.pool import Instance, Pool
 from fob.errors import CallFailed
 from fob.functions import openapi
-from fob.functions.service import Functions, address
+from fob.functions.instances import address
+from fob.functions.service import Functions
 from fob.http.client import IncompleteResponse, UpstreamConnection
 from fob.http.message import Malformed, ResponseHead
 

@@ -11,7 +11,8 @@ from fob.dispatcher.gateway.pool import Instance, Pool
 from fob.dispatcher.guard import Guard
 from fob.dispatcher.in_flight import InFlight
 from fob.errors import CallFailed, MethodNotAllowed, UpgradeRefused
-from fob.functions.service import Functions, address
+from fob.functions.instances import address
+from fob.functions.service import Functions
 from fob.http.client import UpstreamConnection
 from fob.http.message import CACHED_HEADS, RequestHead
 from fob.http.transport import Transports
