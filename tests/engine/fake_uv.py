@@ -15,7 +15,7 @@ for name in "$@"; do
     fails*) echo "no solution found for $name" >&2; exit 2;;
     hangs*) exec sleep 1000;;
     grows*) head -c 3000000 /dev/zero > "$target/grown"; exec sleep 1000;;
-    tells*) env > "$target/told";;
+    dumps*) env > "$target/environment";;
     gated*) read _ < {gates}/$name;;
   esac
   mkdir -p "$target/$name.d"

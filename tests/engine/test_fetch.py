@@ -203,12 +203,12 @@ def test_the_older_key_uris_is_supported(engine: live.Engine, site: Site) -> Non
     uris = [site.put("p.tgz", tarred(*ENTRIES)), site.put("plain.txt", "hello")]
     engine.run("/a", "test -e lib/x && test -e plain.txt && exec sleep 1000", uris=uris)
     engine.running("/a")
-    told = engine.app("/a")
-    assert [(item["uri"], item["extract"]) for item in told["fetch"]] == [
+    stored = engine.app("/a")
+    assert [(item["uri"], item["extract"]) for item in stored["fetch"]] == [
         (uris[0], True),
         (uris[1], False),
     ]
-    assert "uris" not in told
+    assert "uris" not in stored
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_task_is_staged_while_it_waits_and_can_be_removed(
     assert [task["state"] for task in engine.app("/a")["tasks"]] == ["TASK_STAGING"]
     engine.ask("DELETE", "/v2/apps//a?force=true")
     live.until(lambda: not engine.get("/v2/deployments"), "its end")
-    live.until(lambda: not [told for told in live.processes_of(engine.home) if "fetcher" in told])
+    live.until(lambda: not [p for p in live.processes_of(engine.home) if "fetcher" in p])
 
 
 def test_a_cached_file_is_fetched_once(engine: live.Engine, site: Site) -> None:
