@@ -2,24 +2,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from house import House
+from local_service import LocalService
 
 
 @pytest.fixture
-def make_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    """Build houses with options; all are closed at the end."""
-    houses: list[House] = []
+def make_service(tmp_path: Path) -> Iterator[Callable[..., LocalService]]:
+    """Start services with options; all are closed at the end of the test."""
+    services: list[LocalService] = []
 
-    def make(**options: object) -> House:
-        houses.append(House(tmp_path / "snippets", **options))  # type: ignore[arg-type]
-        return houses[-1]
+    def make(**options: object) -> LocalService:
+        services.append(LocalService(tmp_path / "snippets", **options))  # type: ignore[arg-type]
+        return services[-1]
 
     yield make
-    for house in houses:
-        house.close()
+    for service in services:
+        service.close()
 
 
 @pytest.fixture
-def house(make_house: Callable[..., House]) -> House:
+def service(make_service: Callable[..., LocalService]) -> LocalService:
     """A dispatcher on a fake Marathon."""
-    return make_house()
+    return make_service()

@@ -1,5 +1,4 @@
-"""A Marathon that does what a test says: real HTTP and events, and tasks only where the test puts
-them."""
+"""A scripted Marathon: real HTTP and events, and tasks only where the test places them."""
 
 import asyncio
 import json
@@ -11,15 +10,15 @@ VERSION = "2016-04-02T23:09:47.123Z"
 
 
 class FakeMarathon:
-    """The apps, the queue and the sandboxes; and the bad days, by method and path."""
+    """Apps, queue and sandboxes, and scripted failures by method and path."""
 
     def __init__(self) -> None:
         self.apps: dict[str, dict[str, Any]] = {}
         self.queue: list[dict[str, Any]] = []
         self.files: dict[tuple[str, str], bytes] = {}
         self.asked: list[str] = []
-        # "METHOD /path" -> (status, body); a body of None never comes
-        self.answers: dict[str, tuple[int, Any]] = {}
+        # "METHOD /path" -> (status, body); a body of None is never sent
+        self.responses: dict[str, tuple[int, Any]] = {}
         self.streams: set[RequestHandler] = set()
         self.closed = asyncio.Event()
 
@@ -49,7 +48,7 @@ class FakeMarathon:
         ready: bool = True,
         host: str = "127.0.0.1",
     ) -> None:
-        """Give the app a task at `port`, as an event would tell."""
+        """Give the app a task at `port`, and publish the event."""
         state = "TASK_RUNNING" if ready else "TASK_STAGING"
         task = {
             "id": f"{app_id[1:].replace('/', '_')}.{name}",
@@ -94,11 +93,11 @@ class FakeMarathon:
             stream.flush()
 
     def changed(self, version: str) -> None:
-        """Tell that an app has changed."""
+        """Publish that an app has changed."""
         self.tell("group_change_success", {"groupId": "/fob-aviary", "version": version})
 
     def close(self) -> None:
-        """Let go of everything that hangs."""
+        """Release every request that hangs."""
         self.closed.set()
 
 
@@ -109,7 +108,7 @@ class Base(RequestHandler):
     async def prepare(self) -> None:
         asked = f"{self.request.method} {self.request.path.removeprefix('/service/marathon')}"
         self.fake.asked.append(asked)
-        for start, (status, body) in self.fake.answers.items():
+        for start, (status, body) in self.fake.responses.items():
             if asked.startswith(start):
                 await self._answer(status, body)
                 return

@@ -4,7 +4,7 @@ import live
 from fob.functions.options import Options
 
 PAGE = (live.ROOT / "docs" / "api.md").read_text()
-# what ends the process or is settled inside is never an answer
+# errors that end the process, or are handled inside, are never a response
 NEVER_ANSWERED = {"bad_setting", "app_exists"}
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import requests
-from house import House, Serve
+from local_service import LocalService, Serve
 
 import live
 from fob.dispatcher.gateway import pool, routing
@@ -32,28 +32,28 @@ async def body_of(reader: asyncio.StreamReader, headers: dict[str, str]) -> byte
     return body
 
 
-def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+def http_response(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers every request with what it was."""
+    """Respond to every request with a description of it."""
     while not reader.at_eof():
         try:
             line, headers = await head_of(reader)
         except asyncio.IncompleteReadError:
             return
         body = await body_of(reader, headers)
-        told = {"line": line, "headers": headers, "body": body.decode("latin-1")}
-        told["connection"] = id(writer)
-        content = b"" if line.startswith("HEAD") else json.dumps(told).encode()
-        head = answer(json.dumps(told).encode(), "Content-Type: application/json")
+        echoed = {"line": line, "headers": headers, "body": body.decode("latin-1")}
+        echoed["connection"] = id(writer)
+        content = b"" if line.startswith("HEAD") else json.dumps(echoed).encode()
+        head = http_response(json.dumps(echoed).encode(), "Content-Type: application/json")
         writer.write(head.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + content)
 
 
-def says(data: bytes, close: bool = False) -> Serve:
-    """Answers every request with these bytes."""
+def responds_with(data: bytes, close: bool = False) -> Serve:
+    """Serve every request with these bytes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -69,33 +69,33 @@ def says(data: bytes, close: bool = False) -> Serve:
     return serve
 
 
-def call(house: House, id_: str, method: str = "GET", rest: str = "", **options):
-    return house.ask(method, f"/api/call/{id_}{rest}", **options)
+def call(service: LocalService, id_: str, method: str = "GET", rest: str = "", **options):
+    return service.ask(method, f"/api/call/{id_}{rest}", **options)
 
 
-def test_a_call_passes_method_path_query_and_body(house):
-    id_ = house.function(echo)
-    told = call(house, id_, "PUT", "/a%2Fb/c?x=1&y=%20", data=b"body").json()
-    assert told["line"] == "PUT /a%2Fb/c?x=1&y=%20 HTTP/1.1"
-    assert told["body"] == "body"
-    assert call(house, id_).json()["line"] == "GET / HTTP/1.1"
-    assert call(house, id_, rest="?x").json()["line"] == "GET /?x HTTP/1.1"
+def test_a_call_forwards_method_path_query_and_body(service):
+    id_ = service.function(echo)
+    echoed = call(service, id_, "PUT", "/a%2Fb/c?x=1&y=%20", data=b"body").json()
+    assert echoed["line"] == "PUT /a%2Fb/c?x=1&y=%20 HTTP/1.1"
+    assert echoed["body"] == "body"
+    assert call(service, id_).json()["line"] == "GET / HTTP/1.1"
+    assert call(service, id_, rest="?x").json()["line"] == "GET /?x HTTP/1.1"
 
 
-def test_a_call_says_where_it_comes_from(house):
-    id_ = house.function(echo)
-    answer = call(house, id_, headers={"X-Forwarded-For": "10.0.0.1", "X-Request-Id": "abc-1"})
-    headers = answer.json()["headers"]
+def test_a_call_names_its_client_in_headers(service):
+    id_ = service.function(echo)
+    response = call(service, id_, headers={"X-Forwarded-For": "10.0.0.1", "X-Request-Id": "abc-1"})
+    headers = response.json()["headers"]
     assert headers["host"].startswith("127.0.0.1:")
     assert headers["x-forwarded-for"] == "10.0.0.1, 127.0.0.1"
-    assert headers["x-forwarded-host"] == f"127.0.0.1:{house.port}"
+    assert headers["x-forwarded-host"] == f"127.0.0.1:{service.port}"
     assert headers["x-forwarded-proto"] == "http"
-    assert headers["x-request-id"] == answer.headers["X-Request-Id"] == "abc-1"
-    assert len(call(house, id_).headers["X-Request-Id"]) == 32
+    assert headers["x-request-id"] == response.headers["X-Request-Id"] == "abc-1"
+    assert len(call(service, id_).headers["X-Request-Id"]) == 32
 
 
-def test_headers_between_neighbours_stay_between_them(house):
-    id_ = house.function(echo)
+def test_hop_by_hop_headers_are_not_forwarded(service):
+    id_ = service.function(echo)
     sent = {
         "Connection": "X-Mine",
         "X-Mine": "1",
@@ -103,78 +103,81 @@ def test_headers_between_neighbours_stay_between_them(house):
         "Keep-Alive": "3",
         "X-Other": "2",
     }
-    headers = call(house, id_, headers=sent).json()["headers"]
+    headers = call(service, id_, headers=sent).json()["headers"]
     assert headers["x-other"] == "2"
     assert not {"x-mine", "te", "keep-alive", "connection"} & set(headers)
     hop = "Connection: X-Its", "X-Its: 1", "Keep-Alive: 3", "Set-Cookie: a=1", "Set-Cookie: b=2"
-    received = call(house, house.function(says(answer(b"", *hop))))
+    received = call(service, service.function(responds_with(http_response(b"", *hop))))
     assert received.raw.headers.getlist("Set-Cookie") == ["a=1", "b=2"]
     assert not {"X-Its", "Keep-Alive"} & set(received.headers)
 
 
-def test_the_token_stays_in_the_dispatcher(make_house):
-    house = make_house(token="s3cret")
+def test_the_dispatchers_token_is_not_forwarded(make_service):
+    service = make_service(token="s3cret")
     bearer = {"Authorization": "Bearer s3cret"}
-    house._session.headers.update(bearer)
-    assert "authorization" not in call(house, house.function(echo)).json()["headers"]
+    service._session.headers.update(bearer)
+    assert "authorization" not in call(service, service.function(echo)).json()["headers"]
 
 
-def test_without_a_token_the_callers_own_credentials_pass(house):
+def test_without_a_token_the_clients_own_credentials_are_forwarded(service):
     headers = {"Authorization": "Bearer its own"}
-    told = call(house, house.function(echo), headers=headers).json()
-    assert told["headers"]["authorization"] == "Bearer its own"
+    echoed = call(service, service.function(echo), headers=headers).json()
+    assert echoed["headers"]["authorization"] == "Bearer its own"
 
 
-def test_connections_are_kept_for_the_next_call(house):
-    id_ = house.function(echo)
-    assert len({call(house, id_).json()["connection"] for _ in range(5)}) == 1
+def test_connections_are_reused_by_the_next_call(service):
+    id_ = service.function(echo)
+    assert len({call(service, id_).json()["connection"] for _ in range(5)}) == 1
 
 
 @pytest.mark.parametrize("data", [b"x" * 3_000_000, [b"a", b"bc" * 50_000, b"d"]])
-def test_bodies_pass_whole_in_both_directions(house, data):
+def test_bodies_are_forwarded_completely_in_both_directions(service, data):
     whole = data if isinstance(data, bytes) else b"".join(data)
     body = data if isinstance(data, bytes) else iter(data)
-    told = call(house, house.function(echo), "POST", data=body).json()
-    assert told["body"].encode("latin-1") == whole
+    echoed = call(service, service.function(echo), "POST", data=body).json()
+    assert echoed["body"].encode("latin-1") == whole
 
 
-def test_a_chunked_answer_passes(house):
+def test_a_chunked_response_is_forwarded(service):
     data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n3\r\n you\r\n"
     data = data.replace(b"3\r\n you", b"4\r\n you") + b"0\r\nTrailer: x\r\n\r\n"
-    id_ = house.function(says(data))
-    assert [call(house, id_).content for _ in range(2)] == [b"hello you"] * 2
+    id_ = service.function(responds_with(data))
+    assert [call(service, id_).content for _ in range(2)] == [b"hello you"] * 2
 
 
-def test_an_answer_that_ends_with_its_connection_passes(house):
-    id_ = house.function(says(b"HTTP/1.0 200 OK\r\n\r\nuntil the end", close=True))
-    assert call(house, id_).content == b"until the end"
+def test_a_response_that_ends_with_its_connection_is_forwarded(service):
+    id_ = service.function(responds_with(b"HTTP/1.0 200 OK\r\n\r\nuntil the end", close=True))
+    assert call(service, id_).content == b"until the end"
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-def test_an_answer_without_a_body_passes(house, status):
-    id_ = house.function(says(f"HTTP/1.1 {status}\r\nX-A: 1\r\n\r\n".encode()))
+def test_a_response_without_a_body_is_forwarded(service, status):
+    id_ = service.function(responds_with(f"HTTP/1.1 {status}\r\nX-A: 1\r\n\r\n".encode()))
     for _ in range(2):
-        received = call(house, id_)
+        received = call(service, id_)
         assert received.status_code == int(status[:3])
         assert (received.content, received.headers["X-A"]) == (b"", "1")
 
 
-def test_head_passes_with_the_length_and_without_the_body(house):
-    id_ = house.function(echo)
+def test_a_response_to_head_has_the_length_and_no_body(service):
+    id_ = service.function(echo)
     for _ in range(2):
-        received = call(house, id_, "HEAD")
+        received = call(service, id_, "HEAD")
         assert int(received.headers["Content-Length"]) > 0
         assert received.content == b""
 
 
-def test_interim_answers_are_passed_over(house):
+def test_interim_responses_are_skipped(service):
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
-    assert call(house, house.function(says(interim + answer(b"real")))).content == b"real"
+    assert (
+        call(service, service.function(responds_with(interim + http_response(b"real")))).content
+        == b"real"
+    )
 
 
-def test_a_client_that_waits_for_leave_to_send_gets_it(house):
-    id_ = house.function(echo)
-    with socket.create_connection(("127.0.0.1", house.port), timeout=10) as sock:
+def test_a_client_that_expects_100_gets_it(service):
+    id_ = service.function(echo)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
         head = f"POST /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
         sock.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 100 ")
@@ -182,7 +185,7 @@ def test_a_client_that_waits_for_leave_to_send_gets_it(house):
         assert b'"body": "body"' in sock.recv(65536)
 
 
-def test_an_answer_streams_as_it_is_made(house):
+def test_a_response_streams_as_it_is_written(service):
     more = threading.Event()
 
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -192,8 +195,8 @@ def test_an_answer_streams_as_it_is_made(house):
         await asyncio.to_thread(more.wait, 10)
         writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
 
-    id_ = house.function(slowly)
-    with requests.get(f"{house.url}/api/call/{id_}", stream=True, timeout=10) as received:
+    id_ = service.function(slowly)
+    with requests.get(f"{service.url}/api/call/{id_}", stream=True, timeout=10) as received:
         pieces = received.iter_content(None)
         assert next(pieces) == b"one"
         more.set()
@@ -218,136 +221,136 @@ def test_an_answer_streams_as_it_is_made(house):
         b"\x00" * 70_000,
     ],
 )
-def test_an_answer_that_is_not_http_is_502(house, data):
-    id_ = house.function(says(data))
-    assert house.error("GET", f"/api/call/{id_}") == (502, "call_failed")
-    assert house.ask("GET", "/api/stats").status_code == 200
+def test_a_response_that_is_not_http_is_502(service, data):
+    id_ = service.function(responds_with(data))
+    assert service.error("GET", f"/api/call/{id_}") == (502, "call_failed")
+    assert service.ask("GET", "/api/stats").status_code == 200
 
 
-def test_more_than_was_said_is_not_taken_for_the_next_answer(house):
-    id_ = house.function(says(answer(b"own") + answer(b"smuggled")))
-    assert [call(house, id_).content for _ in range(3)] == [b"own"] * 3
+def test_excess_bytes_are_not_taken_for_the_next_response(service):
+    id_ = service.function(responds_with(http_response(b"own") + http_response(b"smuggled")))
+    assert [call(service, id_).content for _ in range(3)] == [b"own"] * 3
 
 
-def test_a_function_that_dies_in_the_call_is_502_and_called_once(house):
+def test_a_function_that_dies_during_a_call_is_502_and_called_once(service):
     seen = []
 
     async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(await head_of(reader))
 
-    id_ = house.function(dies)
-    assert house.error("GET", f"/api/call/{id_}") == (502, "call_failed")
-    assert house.error("POST", f"/api/call/{id_}", data=b"x" * 100_000) == (502, "call_failed")
+    id_ = service.function(dies)
+    assert service.error("GET", f"/api/call/{id_}") == (502, "call_failed")
+    assert service.error("POST", f"/api/call/{id_}", data=b"x" * 100_000) == (502, "call_failed")
     assert len(seen) == 2
 
 
-def test_an_answer_cut_off_is_cut_off_for_the_client_too(house):
+def test_an_incomplete_response_is_incomplete_for_the_client_too(service):
     data = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"
     with pytest.raises(requests.RequestException):
-        call(house, house.function(says(data, close=True)))
+        call(service, service.function(responds_with(data, close=True)))
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     with pytest.raises(requests.RequestException):
-        call(house, house.function(says(chunked, close=True)))
+        call(service, service.function(responds_with(chunked, close=True)))
 
 
-def test_a_kept_connection_that_was_closed_is_replaced(house):
-    """The function answers one call for each connection, and says nothing of closing it."""
+def test_an_idle_connection_that_was_closed_is_replaced(service):
+    """The function serves one call per connection, and closes it without announcing that."""
     connections = []
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(await head_of(reader))
-        writer.write(answer(b"fine"))
-        # closes when the next request arrives: it reached nobody
+        writer.write(http_response(b"fine"))
+        # closes when the next request arrives, without reading it
         await reader.read(1)
 
-    id_ = house.function(once)
-    assert [call(house, id_).content for _ in range(3)] == [b"fine"] * 3
+    id_ = service.function(once)
+    assert [call(service, id_).content for _ in range(3)] == [b"fine"] * 3
     assert len(connections) == 3
 
 
-def test_a_call_with_a_body_is_never_sent_twice(house):
+def test_a_call_with_a_body_is_never_sent_twice(service):
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _, headers = await head_of(reader)
         await body_of(reader, headers)
-        writer.write(answer(b"fine"))
+        writer.write(http_response(b"fine"))
         await reader.read(1)
 
-    id_ = house.function(once)
-    assert call(house, id_, "POST", data=b"x").content == b"fine"
-    assert house.error("POST", f"/api/call/{id_}", data=b"x") == (502, "call_failed")
+    id_ = service.function(once)
+    assert call(service, id_, "POST", data=b"x").content == b"fine"
+    assert service.error("POST", f"/api/call/{id_}", data=b"x") == (502, "call_failed")
 
 
-def test_an_instance_that_refuses_connections_is_passed_over(house):
-    id_ = house.function(echo)
+def test_an_instance_that_refuses_connections_is_avoided(service):
+    id_ = service.function(echo)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        house.place(id_, unused.getsockname()[1], name="2")
+        service.place(id_, unused.getsockname()[1], name="2")
         for _ in range(4):
-            assert call(house, id_).status_code == 200
+            assert call(service, id_).status_code == 200
 
 
-def test_a_function_that_cannot_be_reached_is_502(house):
-    id_ = house.gen()
+def test_a_function_that_cannot_be_reached_is_502(service):
+    id_ = service.gen()
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        house.place(id_, unused.getsockname()[1])
-        assert house.error("GET", f"/api/call/{id_}") == (502, "call_failed")
+        service.place(id_, unused.getsockname()[1])
+        assert service.error("GET", f"/api/call/{id_}") == (502, "call_failed")
 
 
-def test_calls_go_where_the_fewest_are(house):
+def test_calls_go_to_the_instance_with_the_fewest_in_flight(service):
     going = threading.Event()
 
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
         await asyncio.to_thread(going.wait, 10)
-        writer.write(answer(b"slow"))
+        writer.write(http_response(b"slow"))
 
-    id_ = house.function(slowly)
-    url = f"{house.url}/api/call/{id_}"
+    id_ = service.function(slowly)
+    url = f"{service.url}/api/call/{id_}"
     slow = threading.Thread(target=requests.get, args=(url,), kwargs={"timeout": 10})
     slow.start()
-    live.until(lambda: house.routing.pool.calls, "the call")
-    house.place(id_, house.listen(says(answer(b"quick"))), name="2")
-    tasks = functools.partial(house.tasks.of, f"/fob-aviary/{id_}")
+    live.until(lambda: service.routing.pool.calls, "the call")
+    service.place(id_, service.listen(responds_with(http_response(b"quick"))), name="2")
+    tasks = functools.partial(service.tasks.of, f"/fob-aviary/{id_}")
     live.until(lambda: [t.ready for t in tasks()] == [True, True], "the second instance")
-    assert [call(house, id_).content for _ in range(3)] == [b"quick"] * 3
+    assert [call(service, id_).content for _ in range(3)] == [b"quick"] * 3
     going.set()
     slow.join()
-    live.until(lambda: not house.routing.pool.calls, "the end of all calls")
+    live.until(lambda: not service.routing.pool.calls, "the end of all calls")
 
 
-def test_a_call_waits_for_a_function_that_starts(house):
-    id_ = house.gen()
-    port = house.listen(echo)
-    timer = threading.Timer(0.3, house.place, (id_, port))
+def test_a_call_waits_for_a_function_that_starts(service):
+    id_ = service.gen()
+    port = service.listen(echo)
+    timer = threading.Timer(0.3, service.place, (id_, port))
     timer.start()
-    assert call(house, id_).status_code == 200
+    assert call(service, id_).status_code == 200
     timer.join()
 
 
-def test_a_function_that_does_not_start_is_503_in_the_end(house, monkeypatch):
+def test_a_function_that_does_not_start_is_503_in_the_end(service, monkeypatch):
     monkeypatch.setattr(routing, "READY_SECONDS", 0.2)
-    assert house.error("POST", f"/api/call/{house.gen()}", data=b"x") == (503, "not_ready")
+    assert service.error("POST", f"/api/call/{service.gen()}", data=b"x") == (503, "not_ready")
 
 
-def test_a_suspended_function_is_503_at_once(house):
-    answer = call(house, house.gen(query="?instances=0"))
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"] == "60"
+def test_a_suspended_function_is_503_at_once(service):
+    response = call(service, service.gen(query="?instances=0"))
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "60"
 
 
-def test_a_function_that_does_not_answer_is_504(house, monkeypatch):
+def test_a_function_that_does_not_respond_is_504(service, monkeypatch):
     monkeypatch.setattr(routing, "GRACE_SECONDS", 0.1)
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    id_ = house.function(never, query="?timeout=0.2")
-    assert house.error("GET", f"/api/call/{id_}") == (504, "call_timeout")
-    assert house.error("POST", f"/api/call/{id_}", data=b"x" * 9) == (504, "call_timeout")
+    id_ = service.function(never, query="?timeout=0.2")
+    assert service.error("GET", f"/api/call/{id_}") == (504, "call_timeout")
+    assert service.error("POST", f"/api/call/{id_}", data=b"x" * 9) == (504, "call_timeout")
 
 
-def test_a_client_that_leaves_takes_its_call_along(house):
+def test_a_client_that_disconnects_ends_its_call(service):
     left = threading.Event()
 
     async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -355,58 +358,58 @@ def test_a_client_that_leaves_takes_its_call_along(house):
         await reader.read()
         left.set()
 
-    id_ = house.function(waits)
-    with socket.create_connection(("127.0.0.1", house.port)) as sock:
+    id_ = service.function(waits)
+    with socket.create_connection(("127.0.0.1", service.port)) as sock:
         sock.sendall(f"GET /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        live.until(lambda: house.routing.pool.calls, "the call")
+        live.until(lambda: service.routing.pool.calls, "the call")
     assert left.wait(10)
-    assert house.run(house.in_flight.stop(5)) == 0
+    assert service.run(service.in_flight.stop(5)) == 0
 
 
-def test_a_client_that_leaves_in_its_body_takes_its_call_along(house):
+def test_a_client_that_disconnects_while_sending_ends_its_call(service):
     left = threading.Event()
 
     async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         left.set()
 
-    id_ = house.function(waits)
-    with socket.create_connection(("127.0.0.1", house.port)) as sock:
+    id_ = service.function(waits)
+    with socket.create_connection(("127.0.0.1", service.port)) as sock:
         head = f"POST /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
         sock.sendall(head.encode() + b"half")
-        live.until(lambda: house.routing.pool.calls, "the call")
+        live.until(lambda: service.routing.pool.calls, "the call")
     assert left.wait(10)
 
 
-def test_a_refused_call_with_a_large_body_gets_its_answer(house):
+def test_a_refused_call_with_a_large_body_gets_its_response(service):
     unknown = "11111111-86e3-4966-9060-cf01eef59426"
-    answer = house.ask("POST", f"/api/call/{unknown}", data=b"x" * 5_000_000)
-    assert answer.status_code == 404
+    response = service.ask("POST", f"/api/call/{unknown}", data=b"x" * 5_000_000)
+    assert response.status_code == 404
 
 
-def test_an_answer_before_the_end_of_the_body_passes(house):
+def test_an_early_response_is_forwarded(service):
     async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
-        writer.write(answer(b"too much", "Connection: close", status="413 Too Large"))
+        writer.write(http_response(b"too much", "Connection: close", status="413 Too Large"))
         await writer.drain()
         await reader.readexactly(1000)
 
-    received = call(house, house.function(hasty), "POST", data=b"x" * 5_000_000)
+    received = call(service, service.function(hasty), "POST", data=b"x" * 5_000_000)
     assert (received.status_code, received.content) == (413, b"too much")
 
 
-def test_web_sockets_are_refused_and_other_upgrades_ignored(house):
-    id_ = house.function(echo)
+def test_websockets_are_refused_and_other_upgrades_ignored(service):
+    id_ = service.function(echo)
     sent = {"Connection": "Upgrade", "Upgrade": "websocket"}
-    assert house.error("GET", f"/api/call/{id_}", headers=sent) == (501, "upgrade_refused")
-    told = call(house, id_, headers=sent | {"Upgrade": "h2c"}).json()
-    assert "upgrade" not in told["headers"]
+    assert service.error("GET", f"/api/call/{id_}", headers=sent) == (501, "upgrade_refused")
+    echoed = call(service, id_, headers=sent | {"Upgrade": "h2c"}).json()
+    assert "upgrade" not in echoed["headers"]
 
 
-def test_a_client_of_http_1_0_is_served(house):
+def test_an_http_1_0_client_is_served(service):
     data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-    id_ = house.function(says(data))
-    with socket.create_connection(("127.0.0.1", house.port), timeout=10) as sock:
+    id_ = service.function(responds_with(data))
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as sock:
         sock.sendall(f"GET /api/call/{id_} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         received = b""
         while piece := sock.recv(65536):
@@ -414,15 +417,15 @@ def test_a_client_of_http_1_0_is_served(house):
     assert received.endswith(b"\r\n\r\nhello")
 
 
-def test_idle_connections_are_closed_after_a_while(house, monkeypatch):
+def test_idle_connections_are_closed_after_a_while(service, monkeypatch):
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0.05)
     ended = threading.Event()
 
     async def watched(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
-        writer.write(answer(b"x"))
+        writer.write(http_response(b"x"))
         await reader.read()
         ended.set()
 
-    assert call(house, house.function(watched)).content == b"x"
+    assert call(service, service.function(watched)).content == b"x"
     assert ended.wait(10)

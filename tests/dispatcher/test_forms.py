@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 import requests
-from house import SAMPLE
+from local_service import SAMPLE
 
 from fob.dispatcher.api import forms
 from fob.errors import BadRequest
@@ -33,11 +33,11 @@ def refused(content_type: str, body: bytes) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["", "text/x-python", "application/json", "application/zip"])
-def test_a_body_that_is_no_form_is_taken_as_it_is(kind: str) -> None:
+def test_a_body_that_is_not_a_form_is_used_as_it_is(kind: str) -> None:
     assert forms.source_of(kind, zipped({"a.py": SAMPLE})) == zipped({"a.py": SAMPLE})
 
 
-def test_a_body_that_is_said_to_be_a_zip_must_be_one() -> None:
+def test_a_body_labelled_as_a_zip_must_be_one() -> None:
     assert refused("application/zip", SAMPLE)[0] == "bad_archive"
 
 
@@ -59,7 +59,7 @@ def test_a_form_of_one_file_is_that_file() -> None:
     assert zipfile.is_zipfile(io.BytesIO(made_of(("pkg/sample.py", SAMPLE))))
 
 
-def test_many_files_are_taken() -> None:
+def test_many_files_are_accepted() -> None:
     body = made_of(*((f"{number}.py", b"") for number in range(1000)))
     assert len(zipfile.ZipFile(io.BytesIO(body)).namelist()) == 1000
 
@@ -73,7 +73,7 @@ def test_many_files_are_taken() -> None:
         ([(f"{number}.py", b"") for number in range(1002)], "bad_form"),
     ],
 )
-def test_a_form_of_other_things_is_refused(
+def test_a_form_with_fields_that_are_not_files_is_refused(
     files: list[tuple[str | None, bytes]], code: str
 ) -> None:
     assert refused(*form(*files))[0] == code
@@ -93,7 +93,7 @@ def test_a_broken_or_empty_form_is_refused(content_type: str, body: bytes) -> No
     assert refused(content_type, body)[0] == "bad_form"
 
 
-def test_what_an_archive_requires_is_in_its_app(house):
+def test_what_an_archive_requires_is_in_its_app(service):
     body = zipped({"main.py": SAMPLE, "requirements.txt": "Six\n"})
-    id_ = house.ask("POST", "/api/gen", data=body).json()["id"]
-    assert house.app(id_)["env"]["FOB_REQUIREMENTS"] == "six"
+    id_ = service.ask("POST", "/api/gen", data=body).json()["id"]
+    assert service.app(id_)["env"]["FOB_REQUIREMENTS"] == "six"

@@ -10,24 +10,24 @@ OPEN = Guard("0.0.0.0", "")
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:9999", "localhost:9999", "LOCALHOST", "[::1]:9999", "localhost.:9999"]
 )
-def test_the_machines_own_names_are_taken(host):
+def test_the_machines_own_names_are_accepted(host):
     LOCAL.check_origin({"Host": host})
 
 
 @pytest.mark.parametrize(
     "host", ["", "evil.example", "evil.example:9999", "127.0.0.1.evil.example", "[::1", "10.0.0.1"]
 )
-def test_a_host_that_is_not_ours_is_refused(host):
+def test_a_foreign_host_is_refused(host):
     with pytest.raises(Forbidden):
         LOCAL.check_origin({"Host": host})
 
 
-def test_the_bound_address_is_a_name_of_ours():
+def test_the_bound_address_is_accepted():
     Guard("10.0.0.5", "").check_origin({"Host": "10.0.0.5:9999"})
 
 
 @pytest.mark.parametrize("guard", [OPEN, Guard("::", "")])
-def test_bound_to_every_address_any_host_is_taken(guard):
+def test_bound_to_every_address_any_host_is_accepted(guard):
     guard.check_origin({"Host": "fob.example:9999"})
 
 
@@ -59,7 +59,7 @@ def test_a_foreign_page_is_refused(guard, headers):
     ],
 )
 @pytest.mark.parametrize("guard", [LOCAL, OPEN])
-def test_our_own_page_is_taken(guard, headers):
+def test_a_page_of_the_dispatcher_is_accepted(guard, headers):
     guard.check_origin({"Host": "localhost:9999", **headers})
 
 
@@ -79,13 +79,13 @@ def test_the_right_token_passes(value):
         {"Authorization": "Bearer \xe9\u20ac"},
     ],
 )
-def test_a_wrong_or_missing_token_is_told_what_to_send(headers):
+def test_the_error_for_a_wrong_or_missing_token_says_what_to_send(headers):
     with pytest.raises(Unauthorized) as caught:
         Guard("127.0.0.1", "s3cret").check_token(headers)
     assert caught.value.headers == {"WWW-Authenticate": "Bearer"}
 
 
-def test_without_a_token_nobody_needs_one():
+def test_without_a_token_none_is_required():
     LOCAL.check_token({})
 
 

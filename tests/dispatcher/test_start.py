@@ -1,4 +1,4 @@
-"""What the dispatcher does before it serves, and what it says on a terminal."""
+"""What the dispatcher does before it serves, and what it logs on a terminal."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Bodies that are larger than all buffers: who is slow makes the other side wait."""
+"""Backpressure: bodies larger than all buffers, and peers that read slowly or not at all."""
 
 import asyncio
 import contextlib
@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable
 
 import pytest
-from house import House
-from test_calls import answer, echo, head_of
-from wire import Wire
+from local_service import LocalService
+from raw_client import RawClient
+from test_calls import echo, head_of, http_response
 
 from fob.dispatcher import front
 
 WHOLE_BYTES = 100_000_000
-# what the kernel takes on two connections, and our own buffers
+# more than the kernel buffers on two connections, and the dispatcher itself
 BUFFERED_BYTES = 50_000_000
 PIECE = bytes(range(256)) * 256
 
 
 def settled(count: Callable[[], int]) -> int:
-    """The count once it has stopped to grow."""
+    """The count once it has stopped growing."""
     last = -1
     while (now := count()) != last or not now:
         last = now
@@ -30,7 +30,7 @@ def settled(count: Callable[[], int]) -> int:
 
 
 class Slow:
-    """A function that takes nothing of a body until it is let go, and then tells its hash."""
+    """A function that reads no body until `go` is set, and then responds with its hash."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -49,39 +49,39 @@ class Slow:
             while size := int(await reader.readline(), 16):
                 taken.update(await reader.readexactly(size))
                 await reader.readline()
-        writer.write(answer(taken.hexdigest().encode()))
+        writer.write(http_response(taken.hexdigest().encode()))
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_function_that_takes_nothing_holds_up_its_client(house, chunked):
+def test_a_function_that_reads_nothing_blocks_its_client(service, chunked):
     slow = Slow()
-    id_ = house.function(slow)
+    id_ = service.function(slow)
     sent = 0
     piece = b"%x\r\n%b\r\n" % (len(PIECE), PIECE) if chunked else PIECE
     pieces = WHOLE_BYTES // len(PIECE)
     how = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {pieces * len(PIECE)}"
 
-    with Wire(house.port, timeout=30) as wire:
+    with RawClient(service.port, timeout=30) as client:
 
         def send() -> None:
             nonlocal sent
-            wire.ask(f"POST /api/call/{id_}", how)
+            client.ask(f"POST /api/call/{id_}", how)
             for _ in range(pieces):
-                wire.send(piece)
+                client.send(piece)
                 sent += len(piece)
-            wire.send(b"0\r\n\r\n" if chunked else b"")
+            client.send(b"0\r\n\r\n" if chunked else b"")
 
         sending = threading.Thread(target=send)
         sending.start()
         assert settled(lambda: sent) < BUFFERED_BYTES
         slow.go.set()
-        told = wire.answer().body
+        digest = client.response().body
         sending.join()
-    assert told.decode() == hashlib.sha256(PIECE * pieces).hexdigest()
+    assert digest.decode() == hashlib.sha256(PIECE * pieces).hexdigest()
 
 
 @pytest.mark.parametrize("how", [f"Content-Length: {WHOLE_BYTES // len(PIECE) * len(PIECE)}", ""])
-def test_a_client_that_reads_nothing_holds_up_its_function(house, how):
+def test_a_client_that_reads_nothing_blocks_its_function(service, how):
     sent = 0
 
     async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,15 +93,15 @@ def test_a_client_that_reads_nothing_holds_up_its_function(house, how):
             await writer.drain()
             sent += len(PIECE)
 
-    id_ = house.function(talks)
-    with Wire(house.port, timeout=30) as wire:
-        wire.ask(f"GET /api/call/{id_}")
+    id_ = service.function(talks)
+    with RawClient(service.port, timeout=30) as client:
+        client.ask(f"GET /api/call/{id_}")
         assert settled(lambda: sent) < BUFFERED_BYTES
-        body = wire.answer().body
+        body = client.response().body
     assert body == PIECE * (WHOLE_BYTES // len(PIECE))
 
 
-def test_a_client_that_reads_no_answers_is_not_given_more_of_them(house):
+def test_pipelined_requests_wait_until_responses_are_read(service):
     called = 0
 
     async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -112,20 +112,20 @@ def test_a_client_that_reads_no_answers_is_not_given_more_of_them(house):
             except asyncio.IncompleteReadError:
                 return
             called += 1
-            writer.write(answer(PIECE * 2))
+            writer.write(http_response(PIECE * 2))
 
-    id_ = house.function(talks)
+    id_ = service.function(talks)
     request = f"GET /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with Wire(house.port, timeout=30, receive_bytes=65536) as wire:
-        wire.send(request * 500)
+    with RawClient(service.port, timeout=30, receive_bytes=65536) as client:
+        client.send(request * 500)
         assert settled(lambda: called) < 250
         for _ in range(500):
-            assert wire.answer().body == PIECE * 2
+            assert client.response().body == PIECE * 2
     assert called == 500
 
 
 @pytest.mark.parametrize("extra", range(0, 400_000, 50_000))
-def test_a_client_that_reads_slowly_takes_no_connection_from_others(house, extra):
+def test_a_slow_client_occupies_no_connection_that_others_need(service, extra):
     async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while not reader.at_eof():
             try:
@@ -133,28 +133,28 @@ def test_a_client_that_reads_slowly_takes_no_connection_from_others(house, extra
             except asyncio.IncompleteReadError:
                 return
             size = 3_000_000 + extra if "slow" in line else 1
-            writer.write(answer(b"x" * size))
+            writer.write(http_response(b"x" * size))
 
-    id_ = house.function(talks)
-    with Wire(house.port, receive_bytes=65536) as slow, Wire(house.port) as other:
+    id_ = service.function(talks)
+    with RawClient(service.port, receive_bytes=65536) as slow, RawClient(service.port) as other:
         slow.ask(f"GET /api/call/{id_}/slow")
         other.ask(f"GET /api/call/{id_}")
-        assert other.answer().body == b"x"
-        assert len(slow.answer().body) == 3_000_000 + extra
+        assert other.response().body == b"x"
+        assert len(slow.response().body) == 3_000_000 + extra
         for _ in range(3):
             other.ask(f"GET /api/call/{id_}")
-            assert other.answer().body == b"x"
+            assert other.response().body == b"x"
 
 
-def test_a_body_of_a_hundred_thousand_chunks_passes(house):
-    id_ = house.function(echo)
-    with Wire(house.port, timeout=30) as wire:
-        wire.ask(f"POST /api/call/{id_}", "Transfer-Encoding: chunked")
-        wire.send(b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
-        assert wire.answer().body.count(b"x") >= 100_000
+def test_a_body_of_a_hundred_thousand_chunks_passes(service):
+    id_ = service.function(echo)
+    with RawClient(service.port, timeout=30) as client:
+        client.ask(f"POST /api/call/{id_}", "Transfer-Encoding: chunked")
+        client.send(b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+        assert client.response().body.count(b"x") >= 100_000
 
 
-def test_a_client_that_goes_in_the_middle_of_an_answer_frees_its_function(house):
+def test_a_client_that_disconnects_during_a_response_frees_its_function(service):
     freed = threading.Event()
 
     async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -167,15 +167,15 @@ def test_a_client_that_goes_in_the_middle_of_an_answer_frees_its_function(house)
         except ConnectionError:
             freed.set()
 
-    with Wire(house.port) as wire:
-        wire.ask(f"GET /api/call/{house.function(talks)}")
-        assert wire.socket.recv(100)
+    with RawClient(service.port) as client:
+        client.ask(f"GET /api/call/{service.function(talks)}")
+        assert client.socket.recv(100)
     assert freed.wait(10)
-    assert house.run(house.in_flight.stop(5)) == 0
+    assert service.run(service.in_flight.stop(5)) == 0
 
 
 class Counting:
-    """A function that counts its calls, and answers each at once with 32 KiB."""
+    """A function that counts its calls, and responds to each at once with 32 KiB."""
 
     def __init__(self) -> None:
         self.called = 0
@@ -185,40 +185,40 @@ class Counting:
             while True:
                 await head_of(reader)
                 self.called += 1
-                writer.write(answer(PIECE[: 32 * 1024]))
+                writer.write(http_response(PIECE[: 32 * 1024]))
 
 
-def waiting(house: House, wire: Wire) -> int:
-    """Have the client ask for much and take nothing; how many answers there are for it."""
+def waiting(service: LocalService, client: RawClient) -> int:
+    """Send many requests and read nothing; return how many responses are waiting."""
     counting = Counting()
-    id_ = house.function(counting)
-    wire.send(f"GET /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500)
+    id_ = service.function(counting)
+    client.send(f"GET /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500)
     called = settled(lambda: counting.called)
     assert called < 500
     return called
 
 
-def take(wire: Wire, answers: int) -> None:
-    for _ in range(answers):
-        assert wire.answer().body == PIECE[: 32 * 1024]
+def take(client: RawClient, responses: int) -> None:
+    for _ in range(responses):
+        assert client.response().body == PIECE[: 32 * 1024]
 
 
-def test_a_stop_lets_clients_take_what_is_answered(house, monkeypatch):
+def test_a_stop_lets_clients_read_complete_responses(service, monkeypatch):
     monkeypatch.setattr(front, "FLUSH_SECONDS", 10)
-    with Wire(house.port, receive_bytes=65536) as wire:
-        called = waiting(house, wire)
-        assert house.run(house.in_flight.stop(5)) == 0
-        closing = threading.Thread(target=house.run, args=(house.front.close(),))
+    with RawClient(service.port, receive_bytes=65536) as client:
+        called = waiting(service, client)
+        assert service.run(service.in_flight.stop(5)) == 0
+        closing = threading.Thread(target=service.run, args=(service.front.close(),))
         closing.start()
-        take(wire, called)
-        assert wire.rest() == b""
+        take(client, called)
+        assert client.rest() == b""
         closing.join()
 
 
-def test_a_stop_does_not_wait_long_for_clients_that_take_nothing(house, monkeypatch):
+def test_a_stop_does_not_wait_long_for_clients_that_read_nothing(service, monkeypatch):
     monkeypatch.setattr(front, "FLUSH_SECONDS", 0.2)
-    with Wire(house.port, receive_bytes=65536) as wire:
-        called = waiting(house, wire)
-        house.run(house.front.close())
+    with RawClient(service.port, receive_bytes=65536) as client:
+        called = waiting(service, client)
+        service.run(service.front.close())
         with pytest.raises((AssertionError, ConnectionError)):
-            take(wire, called)
+            take(client, called)

@@ -1,12 +1,12 @@
-"""What the connections do when the machine is short of something, or somebody makes a mistake."""
+"""Connections when descriptors run out, when our own code raises, and under load."""
 
 import errno
 import socket
 import threading
 
 import pytest
+from raw_client import RawClient
 from test_calls import echo
-from wire import Wire
 
 import live
 from fob.dispatcher import front
@@ -15,7 +15,7 @@ from fob.http.server import ClientConnection
 
 
 class Scarce(socket.socket):
-    """A listening socket of a process that may open no further file."""
+    """A listening socket of a process that may not open another file."""
 
     refusals = 0
 
@@ -26,53 +26,51 @@ class Scarce(socket.socket):
         return super().accept()
 
 
-def test_without_a_descriptor_left_connections_wait_until_there_is_one(house, monkeypatch, caplog):
+def test_without_a_free_descriptor_connections_wait_in_the_queue(service, monkeypatch, caplog):
     monkeypatch.setattr(listener, "ACCEPT_PAUSE_SECONDS", 0.1)
     sock = Scarce()
     sock.bind(("127.0.0.1", 0))
-    house.on_loop(house.front.listen, [sock])
-    with Wire(sock.getsockname()[1]) as wire:
-        wire.ask("GET /api/stats")
-        assert wire.answer().status == 200
+    service.on_loop(service.front.listen, [sock])
+    with RawClient(sock.getsockname()[1]) as client:
+        client.ask("GET /api/stats")
+        assert client.response().status == 200
     assert sock.refusals == 1
     assert "Accepting no connections for 0.1 s: Too many open files" in caplog.text
 
 
-def test_a_mistake_of_ours_costs_one_connection(house, monkeypatch, caplog):
-    with Wire(house.port) as other, Wire(house.port) as wire:
+def test_an_exception_in_a_protocol_costs_one_connection(service, monkeypatch, caplog):
+    with RawClient(service.port) as other, RawClient(service.port) as client:
         other.ask("GET /api/stats")
-        assert other.answer().status == 200
+        assert other.response().status == 200
         with monkeypatch.context() as broken:
             broken.setattr(ClientConnection, "data_received", lambda *_: 1 / 0)
-            wire.ask("GET /api/stats")
+            client.ask("GET /api/stats")
             with pytest.raises((AssertionError, ConnectionError)):
-                wire.answer()
+                client.response()
         other.ask("GET /api/stats")
-        assert other.answer().status == 200
+        assert other.response().status == 200
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_connection_that_cannot_be_made_takes_no_answer_of_others_along(
-    house, monkeypatch, caplog
-):
-    """All of it is there in one turn of the loop, and answers are sent at its end."""
-    with Wire(house.port) as first, Wire(house.port) as second:
-        for wire in (first, second):
-            wire.ask("GET /api/stats")
-            assert wire.answer().status == 200
+def test_a_connection_that_fails_to_start_loses_no_response_of_others(service, monkeypatch, caplog):
+    """Everything arrives in one batch, at whose end the responses are sent."""
+    with RawClient(service.port) as first, RawClient(service.port) as second:
+        for client in (first, second):
+            client.ask("GET /api/stats")
+            assert client.response().status == 200
         held, release = threading.Event(), threading.Event()
-        busy = threading.Thread(target=house.on_loop, args=(_hold, held, release))
+        busy = threading.Thread(target=service.on_loop, args=(_hold, held, release))
         busy.start()
         held.wait()
-        for wire in (first, second):
-            wire.send("GET /api/call/x HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
+        for client in (first, second):
+            client.send("GET /api/call/x HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
         with monkeypatch.context() as broken:
             broken.setattr(front, "ClientConnection", lambda *_: 1 / 0)
-            with socket.create_connection(("127.0.0.1", house.port)):
+            with socket.create_connection(("127.0.0.1", service.port)):
                 release.set()
                 busy.join()
-                for wire in (first, second):
-                    assert wire.answer().status == 403
+                for client in (first, second):
+                    assert client.response().status == 403
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -81,27 +79,27 @@ def _hold(held, release):
     release.wait(live.PATIENCE_SECONDS)
 
 
-def test_who_talks_without_end_leaves_time_for_others(house):
-    """The loop's own work goes on while connections have more to say than can be served."""
-    id_ = house.function(echo)
+def test_busy_connections_leave_time_for_the_loop(service):
+    """Timers and tasks run although connections are always readable."""
+    id_ = service.function(echo)
     request = f"GET /api/call/{id_} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    loud = [Wire(house.port) for _ in range(100)]
+    loud = [RawClient(service.port) for _ in range(100)]
     try:
-        for wire in loud:
-            wire.send(request * 20)
-        with Wire(house.port) as wire:
-            wire.ask("GET /api/stats")
-            assert wire.answer().status == 200
-        for wire in loud:
+        for client in loud:
+            client.send(request * 20)
+        with RawClient(service.port) as client:
+            client.ask("GET /api/stats")
+            assert client.response().status == 200
+        for client in loud:
             for _ in range(20):
-                assert wire.answer().status == 200
+                assert client.response().status == 200
     finally:
-        for wire in loud:
-            wire.socket.close()
-    live.until(lambda: not house.routing.pool.calls, "the end of all calls")
+        for client in loud:
+            client.socket.close()
+    live.until(lambda: not service.routing.pool.calls, "the end of all calls")
 
 
-def test_a_function_is_found_by_name_too(house):
-    id_ = house.gen()
-    house.place(id_, house.listen(echo), host="localhost")
-    assert house.ask("GET", f"/api/call/{id_}").status_code == 200
+def test_the_host_of_an_instance_may_be_a_name(service):
+    id_ = service.gen()
+    service.place(id_, service.listen(echo), host="localhost")
+    assert service.ask("GET", f"/api/call/{id_}").status_code == 200

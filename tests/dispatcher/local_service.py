@@ -1,4 +1,4 @@
-"""A dispatcher in a thread of its own, on a fake Marathon, asked over real sockets."""
+"""A dispatcher in a thread of the test process, on a fake Marathon, reached over real sockets."""
 
 import asyncio
 import threading
@@ -28,8 +28,8 @@ SAMPLE = b'def call_me():\n    print("Hello serverless world!")\n'
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class House:
-    """Dispatcher and Marathon; `on_loop` and `run` reach into their thread."""
+class LocalService:
+    """Dispatcher and Marathon; `on_loop` and `run` execute in their thread."""
 
     def __init__(self, folder: Path, token: str = "", read_timeout: float = 15.0) -> None:
         self.folder = folder
@@ -49,10 +49,12 @@ class House:
         self._fake = HTTPServer(self.marathon.application())
         self._fake.add_socket(sock)
         url = f"http://127.0.0.1:{port}/service/marathon"
-        self.client = Marathon(url, read_timeout=self._read_timeout)
-        self.tasks = TaskTable(self.client)
+        self.marathon_client = Marathon(url, read_timeout=self._read_timeout)
+        self.tasks = TaskTable(self.marathon_client)
         self.snippets = SnippetStore(self.folder)
-        self.functions = Functions(self.client, self.tasks, self.snippets, PlacementSettings())
+        self.functions = Functions(
+            self.marathon_client, self.tasks, self.snippets, PlacementSettings()
+        )
         guard, self.in_flight = Guard("127.0.0.1", self._token), InFlight()
         self.transports = Transports()
         self.routing = Routing(self.functions, guard, self.in_flight, self.transports)
@@ -75,7 +77,7 @@ class House:
         self.marathon.close()
         self.front.stop()
         await self.tasks.stop()
-        await self.client.close()
+        await self.marathon_client.close()
         await self.front.close()
         self.routing.close()
         self.transports.close()
@@ -104,17 +106,17 @@ class House:
         return self._session.request(method, self.url + path, timeout=30, **options)
 
     def error(self, method: str, path: str, **options: Any) -> tuple[int, str]:
-        """Status and code of an answer that must be an error in the one shape."""
-        answer = self.ask(method, path, **options)
-        assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
-        assert list(answer.json()) == ["error"]
-        assert sorted(answer.json()["error"]) == ["code", "details", "message"]
-        return answer.status_code, answer.json()["error"]["code"]
+        """Status and code of a response that must be an error in the one shape."""
+        response = self.ask(method, path, **options)
+        assert response.headers["Content-Type"] == "application/json; charset=UTF-8"
+        assert list(response.json()) == ["error"]
+        assert sorted(response.json()["error"]) == ["code", "details", "message"]
+        return response.status_code, response.json()["error"]["code"]
 
     def gen(self, body: bytes = SAMPLE, query: str = "") -> str:
-        answer = self.ask("POST", f"/api/gen{query}", data=body)
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["id"])
+        response = self.ask("POST", f"/api/gen{query}", data=body)
+        assert response.status_code == 200, response.text
+        return str(response.json()["id"])
 
     def app(self, id_: str) -> dict[str, Any]:
         return self.marathon.apps[f"/fob-aviary/{id_}"]
@@ -126,7 +128,7 @@ class House:
         self.on_loop(self.marathon.fail, f"/fob-aviary/{id_}", message)
 
     def listen(self, serve: Serve) -> int:
-        """Serve connections with `serve`; the port."""
+        """Serve connections with `serve`; return the port."""
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._connections.add(task := asyncio.current_task())  # type: ignore[arg-type]
@@ -141,7 +143,7 @@ class House:
         return int(server.sockets[0].getsockname()[1])
 
     def function(self, serve: Serve, query: str = "") -> str:
-        """Register a function that answers with `serve`; its id."""
+        """Register a function that `serve` implements; return its id."""
         id_ = self.gen(query=query)
         self.place(id_, self.listen(serve))
         return id_

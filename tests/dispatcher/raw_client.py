@@ -1,12 +1,12 @@
-"""A client that says exactly what it is told to, byte for byte."""
+"""An HTTP client that sends exactly the given bytes."""
 
 import json
 import socket
 from typing import Any, NamedTuple
 
 
-class Answer(NamedTuple):
-    """An answer; the names of its headers are in lower case."""
+class RawResponse(NamedTuple):
+    """A response; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -14,16 +14,16 @@ class Answer(NamedTuple):
 
     @property
     def error(self) -> Any:
-        """The code of the error, which must be in the one shape."""
+        """The code of an error, which must have the one shape."""
         assert self.headers["content-type"] == "application/json; charset=UTF-8"
-        told = json.loads(self.body)
-        assert list(told) == ["error"]
-        assert sorted(told["error"]) == ["code", "details", "message"]
-        return told["error"]["code"]
+        error = json.loads(self.body)
+        assert list(error) == ["error"]
+        assert sorted(error["error"]) == ["code", "details", "message"]
+        return error["error"]["code"]
 
 
-class Wire:
-    """A connection; used as a context it is closed at the end."""
+class RawClient:
+    """One connection; as a context manager it is closed at the end."""
 
     def __init__(self, port: int, timeout: float = 10, receive_bytes: int = 0) -> None:
         self.socket = socket.socket()
@@ -33,7 +33,7 @@ class Wire:
         self.socket.connect(("127.0.0.1", port))
         self._unread = bytearray()
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> "RawClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,18 +47,18 @@ class Wire:
         self.send("\r\n".join([f"{line} HTTP/1.1", "Host: localhost", *headers, "", ""]))
         self.send(body)
 
-    def answer(self, has_body: bool = True) -> Answer:
-        """The next answer."""
+    def response(self, has_body: bool = True) -> RawResponse:
+        """The next response."""
         lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines[1:])}
         status = int(lines[0].split()[1])
         if not has_body or status in (100, 204, 304):
-            return Answer(status, headers, b"")
+            return RawResponse(status, headers, b"")
         if "content-length" in headers:
-            return Answer(status, headers, self._exactly(int(headers["content-length"])))
+            return RawResponse(status, headers, self._exactly(int(headers["content-length"])))
         if "transfer-encoding" in headers:
-            return Answer(status, headers, self._chunks())
-        return Answer(status, headers, self.rest())
+            return RawResponse(status, headers, self._chunks())
+        return RawResponse(status, headers, self.rest())
 
     def _chunks(self) -> bytes:
         pieces = []
@@ -69,7 +69,7 @@ class Wire:
         return b"".join(pieces)
 
     def rest(self) -> bytes:
-        """All that comes until the other side closes."""
+        """Everything until the server closes the connection."""
         while self._more():
             pass
         return self._exactly(len(self._unread))
