@@ -1,1 +1,1 @@
-"""The service's process: who may make requests, and where each one goes."""
+"""The service's process: access checks, the JSON API, and calls to functions."""

@@ -1,7 +1,7 @@
 """Connections to functions: HTTP/1.1 from the client's side.
 
-A response comes from code that anybody may have written. It is parsed strictly (`message`), and a
-connection with anything unusual about it is not reused.
+Responses come from untrusted code. They are parsed strictly (`message`), and a connection with
+anything unusual about it is not reused.
 """
 
 import contextlib

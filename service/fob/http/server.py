@@ -55,8 +55,8 @@ class Exchange(Protocol):
 class ClientConnection:
     """A connection from a client.
 
-    Its owner calls `expire` once `deadline` (monotonic) has passed; `on_closed` tells the owner
-    that the connection is closed.
+    Its owner calls `expire` once `deadline` (monotonic) has passed. `on_closed` is called once the
+    connection is closed.
     """
 
     def __init__(
@@ -300,8 +300,8 @@ class ClientConnection:
         """Send an interim response, which a half-closed client ignores.
 
         If the client has disconnected, its kernel responds with a reset, which the transport
-        reports; then the call need not run to its end. Without this a call that nobody waits for
-        would go on until its timeout, because nothing is sent before its response.
+        reports, and the call is cancelled. Otherwise it would run until its response or its
+        timeout, because nothing is sent to the client before that.
         """
         if self._accepts_interim and not self._response_begun:
             self._transport.write(CONTINUE)

@@ -13,8 +13,8 @@ They call their protocols as asyncio's transports do, but without the loop's wor
 #
 # Everything is level-triggered: a socket with unread data is reported again by every poll. So one
 # `recv` per event is enough, and no event can be lost by serving only part of what is ready. The
-# price is that a socket nobody wants to read from has to leave the epoll, or it would be reported
-# forever (see `Transport._update_watch`).
+# price is that a readable socket that is not to be read has to leave the epoll, or every poll would
+# report it again (see `Transport._update_watch`).
 #
 # A turn is one call by the loop. It polls and serves in batches of up to `MAX_EVENTS`, until
 # nothing is ready or `MAX_TURN_SECONDS` have passed; then timers, tasks and everything else that

@@ -19,8 +19,7 @@ RESPONSE_SECONDS = 10.0
 MAX_DESCRIPTION_BYTES = 1 << 20
 MAX_CACHED = 1000
 
-# The types a description must have. It is checked because the function is somebody else's code and
-# can respond with anything.
+# Checked, because a description comes from user code, which can respond with anything.
 KEYS = {
     "entry": (str,),
     "convention": (str,),

@@ -164,13 +164,13 @@ class LogsHandler(ApiHandler):
     token_required_for = frozenset({"GET", "HEAD"})
 
     async def get(self, id_: str) -> None:
-        wanted = logs.from_query(self.query(*logs.KEYS))
-        reader = self.functions.logs(id_, wanted)
+        query = logs.from_query(self.query(*logs.KEYS))
+        reader = self.functions.logs(id_, query)
         text = await reader.start()
         self.set_header("Content-Type", "text/plain; charset=UTF-8")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.write(text)
-        if wanted.follow and self.request.method != "HEAD":
+        if query.follow and self.request.method != "HEAD":
             # it may never end, so a stop must not wait for it
             self.in_flight.end(self)
             await self._follow(reader)

@@ -179,8 +179,8 @@ class RoutedCall:
             self._respond_error(CallFailed(f"The function's response is not valid HTTP: {error}"))
         elif self._reused and self._repeatable and not connection.response_begun:
             # The function closed the idle connection while this call was on its way, so the call
-            # was not read. That cannot be told from a function that died of it, hence the limit
-            # to calls that may run twice.
+            # was not read. A function that died of the call looks the same, hence the
+            # restriction to calls that may run twice.
             self._release()
             connecting = self._reconnect(instance)
             self._task = asyncio.create_task(self._send_when_routed(connecting, b"", True))
