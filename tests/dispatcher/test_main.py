@@ -14,7 +14,7 @@ import requests
 import live
 from fob import process
 
-pytestmark = pytest.mark.executed  # this is about how it starts and ends
+pytestmark = pytest.mark.executed  # these tests are about start and stop
 
 LINE = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d %s %s \[at line \d+\]"
 NO_MARATHON = "http://127.0.0.1:1/service/marathon"

@@ -17,6 +17,8 @@ from fob.dispatcher.kept_engine import KeptEngine
 from fob.engine import discovery
 from fob.errors import FobError
 
+pytestmark = pytest.mark.executed  # these tests are about the start
+
 NO_MARATHON = "http://127.0.0.1:1/service/marathon"
 
 

@@ -304,6 +304,7 @@ def _fork_its_engines() -> None:
 def main() -> NoReturn:
     """Import what the programs import, then serve."""
     sys.path[0] = str(Path(__file__).parents[2] / "service")
+    import fob.dispatcher.assembly
     import fob.dispatcher.main
     import fob.engine.main  # noqa: F401
 
