@@ -43,11 +43,12 @@ async def serve(
     Functions run on `engine`, or on the Marathon that the settings name.
     """
     async with AsyncExitStack() as parts:
+        # before the wait for the engine: opening the store takes time, too
+        snippets = SnippetStore(settings.home_folder / "snippets")
+        parts.callback(snippets.close)
         marathon = await _embedded(engine) if engine else _remote(settings)
         parts.push_async_callback(marathon.close)
         tasks = TaskTable(marathon)
-        snippets = SnippetStore(settings.home_folder / "snippets")
-        parts.callback(snippets.close)
         functions = Functions(marathon, tasks, snippets, _placement(settings))
         in_flight = InFlight()
         guarded = Guard(settings.host, settings.token)
