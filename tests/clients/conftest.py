@@ -1,4 +1,4 @@
-"""The clients, installed once for all tests that want one."""
+"""Marathon's clients, installed once for all tests that need one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ def installed() -> dict[str, Path | str]:
 
 @pytest.fixture
 def client(installed: dict[str, Path | str]) -> Callable[[str], Path]:
-    """Where the client of a name is installed; the test is skipped when it cannot be had."""
+    """Return the folder of an installed client; skip the test if it cannot be installed."""
 
     def find(name: str) -> Path:
         found = installed[name]

@@ -1,4 +1,4 @@
-"""The DC/OS command line as a user has it: `dcos marathon ...` in a process of its own."""
+"""The DC/OS command line, run as users run it: `dcos marathon ...` in a process."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 60.0
 VERSIONS = ("0.4.0", "0.6.1")
 QUICK = ("app add", "task list", "deployment list", "group add")  # one of each kind, not `slow`
 NOISE = ("RequestsDependencyWarning", "warnings.warn(", "DCOS_CONFIG is deprecated")
-TRIED: dict[str, tuple[tuple[str, ...], str]] = {}  # command: versions, and what came of it
+TRIED: dict[str, tuple[tuple[str, ...], str]] = {}  # command: versions, and the result
 
 
 def tries(
@@ -49,7 +49,7 @@ class Outcome:
         return json.loads(self.out)
 
     def rows(self) -> list[dict[str, str]]:
-        """The table that was printed, by the names in its head; no cell may have a space."""
+        """Return the printed table, with keys from its head; no cell may have a space."""
         head, *rows = [line.split() for line in self.out.splitlines() if line.strip()]
         return [dict(zip(head, row, strict=False)) for row in rows]
 
@@ -88,27 +88,27 @@ class Dcos:
         return Outcome(done.returncode, done.stdout, "\n".join(err))
 
     def good(self, *words: str, given: Any = None) -> Outcome:
-        """As a call, which must succeed and complain of nothing."""
+        """Run a command that must succeed and print no errors."""
         outcome = self(*words, given=given)
         assert (outcome.status, outcome.err) == (0, ""), outcome
         return outcome
 
     def app(self, app_id: str = "/a", **more: Any) -> dict[str, Any]:
-        """The definition of an app that does nothing, for a long time."""
+        """Return the definition of an app that sleeps for a long time."""
         return {"id": app_id, "cmd": "exec sleep 1000", "cpus": 0.01, "mem": 16, **more}
 
     def start(self, app_id: str = "/a", **more: Any) -> None:
-        """Have an app run, without the command line."""
+        """Start an app without the command line."""
         self.engine.run(**{"app_id": app_id} | _without_id(self.app(app_id, **more)))
         self.engine.running(app_id, more.get("instances", 1))
 
     def stuck(self, app_id: str = "/stuck") -> str:
-        """Have an app that never fits; the id of its deployment."""
+        """Create an app that never fits; return the id of its deployment."""
         created = self.engine.run(**{"app_id": app_id} | _without_id(self.app(cpus=10_000)))
         return str(created["deployments"][0]["id"])
 
     def until_done(self) -> None:
-        """Wait until nothing is being deployed."""
+        """Wait until no deployment is in progress."""
         live.until(lambda: not self.engine.get("/v2/deployments"), "the end of deployments")
 
 

@@ -1,5 +1,7 @@
-"""Marathon's real clients, installed from their registries into `.venv/clients` (`make clean`
-removes it), each once: a folder whose recipe has not changed is used again."""
+"""Installs Marathon's real clients from their registries into `.venv/clients`.
+
+A client is installed again only if its recipe has changed; `make clean` removes the folder.
+"""
 
 import fcntl
 import hashlib
@@ -15,7 +17,7 @@ import live
 
 FOLDER = live.ROOT / ".venv" / "clients"
 PATIENCE_SECONDS = 300.0
-# what says that a registry could not be reached, rather than that the recipe is wrong
+# output that means an unreachable registry, not a wrong recipe
 UNREACHABLE = (
     "No matching distribution",
     "Could not find a version",
@@ -28,7 +30,7 @@ UNREACHABLE = (
     "ETIMEDOUT",
     "network",
 )
-# the abstract base classes where Python 3.9 and older had them, too
+# makes the abstract base classes importable from `collections`, as up to Python 3.9
 SHIM = """\
 import collections, collections.abc
 for name in collections.abc.__all__:
@@ -48,11 +50,11 @@ DCOS = {
 
 
 class NoRegistry(Exception):
-    """The client cannot be had here; the text says why."""
+    """The client cannot be installed here; the text says why."""
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> None:
-    """Raises `NoRegistry` when a registry could not be reached, `AssertionError` when else."""
+    """Raise `NoRegistry` if a registry cannot be reached, else `AssertionError` on failure."""
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -71,7 +73,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> None:
 
 
 def dcos(version: str) -> Callable[[Path], None]:
-    """The DC/OS command line, with the packages of its time, none of which tells all it needs."""
+    """The DC/OS command line, with packages of its time, which do not declare all they need."""
 
     def install(folder: Path) -> None:
         run(_old_python(), "-m", "venv", folder)
@@ -91,7 +93,7 @@ def _shim(folder: Path) -> None:
 
 
 def _old_python() -> str:
-    """A Python that still has what setuptools of those years wants."""
+    """Return a Python that still has what setuptools of those years needs."""
     if sys.version_info < (3, 12):
         return sys.executable
     for minor in (11, 10, 9, 8):
@@ -115,7 +117,7 @@ def node(folder: Path) -> None:
 
 
 def prometheus(folder: Path) -> None:
-    """The program out of Debian's package: nothing is installed, and no service started."""
+    """The program from Debian's package; nothing is installed and no service started."""
     if not shutil.which("apt-get"):
         raise NoRegistry("there is no apt-get here")
     folder.mkdir()
@@ -141,7 +143,7 @@ RECIPES: dict[str, Callable[[Path], None]] = {
 
 
 def install_all() -> dict[str, Path | str]:
-    """Install what is missing, side by side: where each client is, or why it cannot be had."""
+    """Install missing clients in parallel; return each one's folder, or why it failed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     # the tests run in several processes: one installs, the others wait
     with (FOLDER / "lock").open("w") as lock, ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""What a program does with the `marathon` library: run by the library's own Python, prints JSON."""
+"""A program that uses the `marathon` library, run by the library's own Python; prints JSON."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ seen = {}
 
 
 def wait(deployment):
-    """The library's way to wait: ask for deployments until this one is not there."""
+    """Wait as the library does: list deployments until this one has ended."""
     while deployment in [each.id for each in client.list_deployments()]:
         pass
 

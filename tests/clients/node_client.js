@@ -1,4 +1,4 @@
-// What a program does with marathon-node: prints JSON. Arguments: the engine's url and token.
+// A program that uses marathon-node; prints JSON. Arguments: the engine's url and token.
 const Marathon = require("marathon-node");
 
 const [url, token] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-"""Apps and their tasks by the DC/OS command line."""
+"""Apps and their tasks with the DC/OS command line."""
 
 from dcos import Dcos, tries
 
@@ -22,7 +22,7 @@ def test_ping(dcos: Dcos) -> None:
 @tries("app add", "the app runs; a second time status 1, `Application '/a' already exists`")
 def test_app_add(dcos: Dcos) -> None:
     added = dcos.good("app", "add", given=dcos.app())
-    if dcos.version != "0.4.0":  # which says nothing
+    if dcos.version != "0.4.0":  # which prints nothing
         assert added.out.startswith("Created deployment ")
     dcos.engine.running("/a")
     again = dcos("app", "add", given=dcos.app())

@@ -1,4 +1,4 @@
-"""Deployments, groups and the queue by the DC/OS command line."""
+"""Deployments, groups and the queue with the DC/OS command line."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ GROUP = {
 
 
 def made(dcos: Dcos) -> None:
-    """Have the group, without the command line."""
+    """Create the group without the command line."""
     answer = dcos.engine.ask("POST", "/v2/groups", json=GROUP)
     assert answer.status_code == 201, answer.text
     dcos.until_done()

@@ -1,4 +1,4 @@
-"""docs/engine.md lists each command of the DC/OS command line that a test tries, and no other."""
+"""docs/engine.md lists exactly the commands of the DC/OS command line that have a test."""
 
 import dcos
 import test_dcos_apps
@@ -7,10 +7,10 @@ import test_dcos_deployments
 import live
 
 assert test_dcos_apps
-assert test_dcos_deployments  # each fills the list of what is tried
+assert test_dcos_deployments  # importing them fills the list of tested commands
 
 
-def test_the_table_of_commands_is_that_of_the_tests() -> None:
+def test_the_documented_commands_are_the_tested_ones() -> None:
     page = (live.ROOT / "docs" / "engine.md").read_text()
     table = page[page.index("| `dcos marathon ...` |") :].partition("\n\n")[0]
     rows = []

@@ -1,4 +1,4 @@
-"""The `marathon` library, whose models refuse any key that Marathon does not have."""
+"""The `marathon` library, whose models reject any key that Marathon does not have."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Prometheus finds functions by its `marathon_sd_configs`, and scrapes them."""
+"""Prometheus discovers functions with its `marathon_sd_configs` and scrapes them."""
 
 import json
 import re
@@ -36,7 +36,7 @@ scrape_configs:
 
 @contextmanager
 def prometheus(program: Path, folder: Path, settings: str) -> Iterator[str]:
-    """A Prometheus with these settings; its address."""
+    """Run a Prometheus with these settings; the context is its address."""
     (folder / "prometheus.yml").write_text(settings)
     options = {
         "config.file": folder / "prometheus.yml",
@@ -56,13 +56,13 @@ def prometheus(program: Path, folder: Path, settings: str) -> Iterator[str]:
 
 
 def answer(url: str, query: str) -> Any:
-    """The one series that the query gives, or None; also while Prometheus starts."""
+    """Return the only series of a query; None without one, or while Prometheus starts."""
     found = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=10)
     series = found.json()["data"]["result"] if found.ok else []
     return series[0] if series else None
 
 
-def test_prometheus_finds_and_scrapes_a_function(
+def test_prometheus_discovers_and_scrapes_a_function(
     client: Callable[[str], Path], dispatcher: live.Dispatcher, tmp_path: Path
 ) -> None:
     program = client("prometheus") / "usr" / "bin" / "prometheus"

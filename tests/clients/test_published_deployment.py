@@ -1,5 +1,7 @@
-"""The published deployment (docs/dcos.md), typed as written: the DC/OS command line, jq and HTTPie,
-against an engine that is the Marathon of a machine with a real Docker engine."""
+"""The published deployment (docs/dcos.md), typed as written: the DC/OS command line, jq and HTTPie.
+
+fob's engine serves as Marathon, with a real Docker engine.
+"""
 
 import json
 import os
@@ -42,7 +44,7 @@ class Shell:
         )
 
     def type(self, command: str) -> str:
-        """What the command prints; one that fails fails the test, with its words."""
+        """Run a command and return its output; if it fails, so does the test."""
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
         print(f"{{ {command}\n}} </dev/null; echo '{TYPED}'", file=self._bash.stdin, flush=True)
@@ -68,7 +70,7 @@ def shell(folder: Path, environment: dict[str, str]) -> Iterator[Shell]:
 
 
 def clone(folder: Path, **env: str) -> None:
-    """The checkout, with what the README says to change in `fob-service.json` changed."""
+    """Copy the checkout, and change `fob-service.json` as docs/dcos.md says."""
     folder.mkdir()
     shutil.copy(live.ROOT / "py_example.py", folder)
     definition = json.loads((live.ROOT / "fob-service.json").read_text())
@@ -77,17 +79,17 @@ def clone(folder: Path, **env: str) -> None:
 
 
 def users(dcos: Dcos, agent: str) -> dict[str, str]:
-    """The environment of a user with the tools on the path."""
+    """Return the environment of a user with the tools in PATH."""
     path = f"{dcos.environment['PATH']}:{Path(sys.executable).parent}"
     config = Path(dcos.environment["HOME"]) / ".config" / "httpie" / "config.json"
     config.parent.mkdir(parents=True)
-    # it would look for a newer version of itself in the background
+    # otherwise it looks for a newer version of itself in the background
     config.write_text('{"disable_update_warnings": true}')
     return os.environ | dcos.environment | {"PATH": path, "DCOS_PUBLIC_AGENT": agent}
 
 
 def healthy(marathon: live.Engine) -> bool:
-    """Whether the service's own health check has been performed, and has found it well."""
+    """Return whether the service's own health check has succeeded."""
     tasks = marathon.app("/fob")["tasks"]
     return any(result["alive"] for task in tasks for result in task.get("healthCheckResults", []))
 
@@ -141,7 +143,7 @@ def test_the_published_commands_deploy_fob_and_a_function(
 
 
 def use(user: Shell, id_: str) -> None:
-    """Ask where the function is, and call it there and through the service, as the README does."""
+    """Get the endpoint, and call it directly and through the service, as docs/dcos.md does."""
     _, _, meta, direct, through = steps("Use it")
     user.type(f"ID={id_}")
     where = json.loads(user.type(_elsewhere(meta.command)))

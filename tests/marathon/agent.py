@@ -1,4 +1,4 @@
-"""A Mesos agent as far as functions see it: it runs commands, and shows their sandboxes."""
+"""A Mesos agent as functions see it: it runs commands and serves their sandboxes."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ App = dict[str, Any]
 
 
 class Agent:
-    """Runs tasks in folders below `folder`, each watched by a thread of its own."""
+    """Runs tasks in folders below `folder`; a thread watches each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -27,7 +27,7 @@ class Agent:
     def run(
         self, app: App, task: App, well: Callable[[], None], over: Callable[[int], None]
     ) -> None:
-        """Start the task's command; `well` is called once its port answers, `over` at its end."""
+        """Start the task's command; `well` is called once its port is open, `over` at its end."""
         sandbox = self._folder / task["id"]
         sandbox.mkdir(parents=True)
         with (sandbox / "stdout").open("wb") as out, (sandbox / "stderr").open("wb") as err:
@@ -46,7 +46,7 @@ class Agent:
         watcher.start()
 
     def kill(self, task_id: str) -> None:
-        """Ask the task to end, then make it."""
+        """Terminate the task, then kill it."""
         process = self._running.pop(task_id)
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A throw-away CA and a server certificate of it, made with the openssl command."""
+"""A temporary CA and a server certificate signed by it, made with the openssl command."""
 
 import ssl
 import subprocess
@@ -19,7 +19,7 @@ class Certificates:
 
 
 def make(folder: Path, name: str = "IP:127.0.0.1") -> Certificates:
-    """Make them in `folder` for the server called `name` (a subjectAltName)."""
+    """Create them in `folder` for the server `name` (a subjectAltName)."""
     ca, ca_key = folder / "ca.pem", folder / "ca.key"
     certificate, key = folder / "server.pem", folder / "server.key"
     new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]

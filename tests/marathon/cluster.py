@@ -1,7 +1,7 @@
 """A Marathon of any version over real HTTP, with a leader, standbys and an agent that runs tasks.
 
-It refuses what that version's schema refuses, answers and tells in that version's shapes, and has
-bad days when a test says so.
+It rejects what that version's schema rejects, responds and sends events in that version's form, and
+injects faults ("bad days") when a test asks for them.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ from raw_server import Exchange, RawServer
 
 PREFIX = "/service/marathon"
 Go = Callable[[], None]
-BadDay = Callable[[Exchange, Go], None]  # the request, and how to do what it asks after all
+BadDay = Callable[[Exchange, Go], None]  # the request, and a function that carries it out
 
 
-class Refusal(Exception):
-    """A status and a body that are not a success."""
+class ErrorResponse(Exception):
+    """An error response: its status and body."""
 
 
 class Cluster:
-    """A Marathon's state; `url` is the address that leads to it, whoever leads."""
+    """A Marathon's state; `url` is the address of the current leader."""
 
     def __init__(self, version: str, folder: Path) -> None:
         self.era = Era(version)
         self.apps: dict[str, App] = {}
         self.tasks: dict[str, list[App]] = {}
         self.queue: list[App] = []
-        self.deaf = False  # nobody hears of anything
-        self.full = False  # no agent has room for one task more
+        self.deaf = False  # no events are sent
+        self.full = False  # no agent has room for another task
         self.host = "127.0.0.1"  # of the agent where tasks start
         self.authorization = ""
         self.asked: list[str] = []
@@ -62,20 +62,20 @@ class Cluster:
             server.close()
         self._agent.close()
 
-    # its days
+    # faults
 
     def stand(self) -> RawServer:
-        """One more Marathon of this cluster, a standby unless it is the first."""
+        """Add a Marathon to this cluster, a standby unless it is the first."""
         server = RawServer(lambda exchange: self._play(exchange, server))
         self._servers.append(server)
         return server
 
     def bad(self, asked: str, day: BadDay, times: int = 1) -> None:
-        """Let `day` deal with the next requests that match `asked`, such as `GET /v2/apps`."""
+        """Let `day` handle the next requests that match `asked`, such as `GET /v2/apps`."""
         self._bad_days += [(asked, day)] * times
 
     def good(self) -> None:
-        """No more bad days."""
+        """Remove all faults."""
         self._bad_days.clear()
 
     def cut(self) -> None:
@@ -86,7 +86,7 @@ class Cluster:
             self._streams.clear()
 
     def elect(self, server: RawServer) -> None:
-        """Let the leader die and `server` lead."""
+        """Stop the leader and make `server` the leader."""
         dead, self.leader = self.leader, server
         self.cut()
         dead.close()
@@ -95,7 +95,7 @@ class Cluster:
         return len(self._streams)
 
     def tell(self, name: str, data: App) -> None:
-        """Tell all who listen of an event."""
+        """Send an event to all event streams."""
         if self.deaf:
             return
         data = {"eventType": name, "timestamp": self._now()} | data
@@ -106,12 +106,12 @@ class Cluster:
                     stream.put(frame)
 
     def pour(self, frames: bytes) -> None:
-        """Give everybody who listens these bytes."""
+        """Send these bytes to all event streams."""
         with self._lock:
             for stream in self._streams:
                 stream.put(frames)
 
-    # what is asked
+    # requests
 
     def _play(self, exchange: Exchange, server: RawServer) -> None:
         asked = f"{exchange.method} {urlsplit(exchange.path).path.removeprefix(PREFIX)}"
@@ -145,8 +145,8 @@ class Cluster:
                 try:
                     with self._lock:
                         return verb(self, *match.groups(), body)
-                except Refusal as refusal:
-                    return refusal.args
+                except ErrorResponse as error:
+                    return error.args
         return 404, {"message": "HTTP 404 Not Found"}
 
     def _stream(self, exchange: Exchange, wanted: set[str]) -> None:
@@ -164,13 +164,15 @@ class Cluster:
         with contextlib.suppress(OSError):
             exchange.sock.shutdown(2)
 
-    # the verbs of apps
+    # routes
 
     def post(self, definition: App) -> tuple[int, Any]:
         if faults := self.era.faults(definition):
-            raise Refusal(*self.era.invalid(faults))
+            raise ErrorResponse(*self.era.invalid(faults))
         if definition["id"] in self.apps:
-            raise Refusal(409, {"message": f"An app with id [{definition['id']}] already exists."})
+            raise ErrorResponse(
+                409, {"message": f"An app with id [{definition['id']}] already exists."}
+            )
         app = self.era.app(definition) | {"version": self._now()}
         app["versionInfo"] = {"lastConfigChangeAt": app["version"]}
         self.apps[app["id"]] = app
@@ -186,13 +188,13 @@ class Cluster:
     def all_of(self, group: str, _: Any) -> tuple[int, Any]:
         found = [app for app in self.apps.values() if app["id"].startswith(group + "/")]
         if not found:
-            raise Refusal(404, {"message": f"Group '{group}' does not exist"})
+            raise ErrorResponse(404, {"message": f"Group '{group}' does not exist"})
         return 200, {"*": [self._whole(app) for app in found]}
 
     def put(self, app_id: str, change: App) -> tuple[int, Any]:
         app = self._app(app_id)
         if faults := self.era.faults({"id": app_id, **change}):
-            raise Refusal(*self.era.invalid(faults))
+            raise ErrorResponse(*self.era.invalid(faults))
         app |= change | {"version": self._now()}
         if change.keys() - {"instances"}:
             app["versionInfo"] = {"lastConfigChangeAt": app["version"]}
@@ -225,18 +227,18 @@ class Cluster:
     def leading(self, _: Any) -> tuple[int, Any]:
         return 200, {"leader": urlsplit(self.leader.url).netloc}
 
-    # behind them
+    # state
 
     def _app(self, app_id: str) -> App:
         if app_id not in self.apps:
-            raise Refusal(404, {"message": f"App '{app_id}' does not exist"})
+            raise ErrorResponse(404, {"message": f"App '{app_id}' does not exist"})
         return self.apps[app_id]
 
     def _whole(self, app: App) -> App:
         tasks = self.tasks[app["id"]]
-        told = {"tasks": [self.era.task(task) for task in tasks], "tasksRunning": len(tasks)}
-        told["deployments"] = [{"id": "d"}] if self._deploys(app["id"]) else []
-        return app | told
+        shown = {"tasks": [self.era.task(task) for task in tasks], "tasksRunning": len(tasks)}
+        shown["deployments"] = [{"id": "d"}] if self._deploys(app["id"]) else []
+        return app | shown
 
     def _deploys(self, app_id: str) -> bool:
         tasks = self.tasks[app_id]
@@ -255,14 +257,14 @@ class Cluster:
         return 200, {"version": version, "deploymentId": str(uuid.uuid4())}
 
     def move(self, app_id: str) -> None:
-        """Drain the agents of the app's tasks; others start where there is room."""
+        """Kill the app's tasks; new ones start on an agent with room."""
         with self._lock:
             for task in list(self.tasks[app_id]):
                 self._kill(task)
             self._scale(self.apps[app_id])
 
     def make_room(self) -> None:
-        """There is another agent."""
+        """Add an agent."""
         with self._lock:
             self.full = False
             self.queue.clear()
@@ -270,8 +272,10 @@ class Cluster:
                 self._scale(app)
 
     def _scale(self, app: App) -> None:
-        """Have as many tasks of this version as are wanted; each old one serves until there is
-        a new one that is well, unless the app may go below its capacity."""
+        """Start or kill tasks until the app has its instances in this version.
+
+        An old task serves until a new one is healthy, unless the app may go below its capacity.
+        """
         since = app["versionInfo"]["lastConfigChangeAt"]
         old = [task for task in self.tasks[app["id"]] if task["version"] < since]
         new = [task for task in self.tasks[app["id"]] if task not in old]
@@ -329,7 +333,7 @@ class Cluster:
         self._update(task, "TASK_KILLED")
 
     def _over(self, task: App, code: int) -> None:
-        """The task ended by itself, unless it was killed; it is not started again."""
+        """The task has ended, by itself unless it was killed; it is not restarted."""
         with self._lock:
             if task not in self.tasks.get(task["appId"], ()):
                 return
@@ -355,7 +359,7 @@ class Cluster:
         self.tell("deployment_info", {"plan": plan})
 
     def _now(self) -> str:
-        """The time, later than ever before."""
+        """Return the time, later than the time returned before."""
         self._clock = max(datetime.now(UTC), self._clock + timedelta(milliseconds=1))
         return self._clock.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 

@@ -13,9 +13,9 @@ from fob.marathon.access import Access
 
 @pytest.fixture(autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How Marathon is reached: as one elsewhere, through requests, though it is on this machine.
+    """How Marathon is reached: as a remote one, through requests, although it is local.
 
-    A test that is to go `direct` too, as to the engine, is parametrised with both.
+    A test of the `direct` client too, which the engine is reached with, is parametrised with both.
     """
     way: str = getattr(request, "param", "remote")
     if way == "remote":
@@ -25,7 +25,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def version() -> str:
-    """The Marathon's version; a test that is to see others is parametrised with it."""
+    """The Marathon's version; tests of other versions are parametrised with it."""
     return "1.5.8"
 
 
@@ -60,7 +60,7 @@ def dispatcher(dispatch: Callable[..., Dispatcher]) -> Dispatcher:
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between one try and the next, and of patience."""
+    """Shorten the pauses between attempts, and the timeouts."""
     monkeypatch.setattr(client, "GET_PAUSES", (0.001, 0.001))
     monkeypatch.setattr(client, "CHANGE_PAUSES", (0.001, 0.001, 0.001, 0.001))
     monkeypatch.setattr(assembly, "Marathon", functools.partial(Marathon, read_timeout=1.0))

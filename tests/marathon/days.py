@@ -1,4 +1,4 @@
-"""Bad days of a Marathon: what it does instead of what it was asked, or after it."""
+"""Faults of a Marathon ("bad days"): what it does instead of a request, or after it."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from raw_server import Exchange
 
 
 def says(status: int, body: Any, **headers: str) -> BadDay:
-    """Answers this; text is a page of HTML."""
+    """Send this response; a string is an HTML page."""
     if isinstance(body, str):
         return lambda exchange, _: exchange.answer(
             status, body.encode(), Content_Type="text/html", **headers
@@ -20,7 +20,7 @@ def says(status: int, body: Any, **headers: str) -> BadDay:
 
 
 def raw(data: bytes) -> BadDay:
-    """Answers these bytes and breaks off."""
+    """Send these bytes and close the connection."""
 
     def day(exchange: Exchange, _: Go) -> None:
         exchange.send(data)
@@ -30,7 +30,7 @@ def raw(data: bytes) -> BadDay:
 
 
 def resets(exchange: Exchange, _: Go) -> None:
-    """Nothing is done and the connection is reset."""
+    """Do nothing and reset the connection."""
     exchange.sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
     os.close(exchange.sock.detach())
 
@@ -40,7 +40,7 @@ def hangs(exchange: Exchange, _: Go) -> None:
 
 
 def done_but(day: BadDay) -> BadDay:
-    """It is done, but what comes back is another's word."""
+    """Carry out the request, but respond with another fault."""
 
     def both(exchange: Exchange, go: Go) -> None:
         answer, exchange.answer = exchange.answer, lambda *_, **__: None  # type: ignore[assignment]

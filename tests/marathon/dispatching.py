@@ -1,4 +1,4 @@
-"""A dispatcher in a thread of its own, on whatever Marathon a test has, asked over real sockets."""
+"""A dispatcher in a thread, on any Marathon of a test, used over real sockets."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ HELLO = {"result": None, "output": "Hello serverless world!\n"}
 
 
 class Dispatcher:
-    """What `python fob_dispatcher.py` runs with these settings, without its signals."""
+    """What `python fob_dispatcher.py` runs with these settings, without signal handlers."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self._folder = folder / "snippets"
@@ -47,13 +47,13 @@ class Dispatcher:
         return requests.request(method, self.url + path, timeout=60, **options)
 
     def answer(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON of an answer that must be a success."""
+        """Return the JSON of a response that must be a success."""
         answer = self.ask(method, path, **options)
         assert answer.status_code == 200, (answer.status_code, answer.text)
         return answer.json()
 
-    def refusal(self, method: str, path: str, **options: Any) -> tuple[int, str, str]:
-        """Status, code and message of an answer that must be an error in the one shape."""
+    def error(self, method: str, path: str, **options: Any) -> tuple[int, str, str]:
+        """Return status, code and message of a response that must be an error."""
         answer = self.ask(method, path, **options)
         error = answer.json()["error"]
         return answer.status_code, error["code"], error["message"]
@@ -72,7 +72,7 @@ class Dispatcher:
 
 
 def follows(dispatcher: Dispatcher, cluster: Cluster, id_: str) -> None:
-    """Wait until the dispatcher's table says where the function is, without Marathon."""
+    """Wait until the dispatcher knows the function's endpoint without a request to Marathon."""
 
     def unasked() -> bool:
         before = len(cluster.asked)
@@ -83,7 +83,7 @@ def follows(dispatcher: Dispatcher, cluster: Cluster, id_: str) -> None:
 
 
 def well(dispatcher: Dispatcher, cluster: Cluster, functions: int = 1) -> None:
-    """Registering and calling work, and nothing but such functions is anywhere."""
+    """Check that registering and calling work, and that only such functions exist."""
     cluster.good()
     assert dispatcher.call(dispatcher.gen()) == HELLO
     assert len(dispatcher.listed()) == len(cluster.apps) == functions

@@ -1,4 +1,4 @@
-"""What tells one version of Marathon from another: the fields it knows, and how it says no."""
+"""Differences between versions of Marathon: the fields they know, and their errors."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import jsonschema
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 VERSIONS = ("0.15.3", "1.1.1", "1.3.0", "1.4.0", "1.5.8", "1.8.222", "1.11.24")
-# what a definition that does not say is given
+# the defaults of a definition
 DEFAULTS: dict[str, Any] = {
     "cmd": None,
     "args": None,
@@ -42,14 +42,14 @@ class Era:
 
     @cached_property
     def schema(self) -> Any:
-        """Of the published schemas the one that is nearest."""
+        """The published schema of the nearest version."""
         newest = [name for name in ("1.4.0", "1.5.8", "1.6.590") if self.since(*_two(name))]
         name = newest[-1] if newest else "1.1.1"
         text = (SCHEMAS / f"AppDefinition-{name}.json").read_text()
         return jsonschema.Draft4Validator(json.loads(text))
 
     def faults(self, definition: App) -> list[dict[str, Any]]:
-        """What this version finds wrong with a definition, in the form of `details`."""
+        """Return what this version rejects in a definition, in the form of `details`."""
         found = self.schema.iter_errors(definition)
         return [
             {"path": "/" + "/".join(map(str, fault.path)), "errors": [fault.message]}
@@ -61,7 +61,7 @@ class Era:
         return status, {"message": "Invalid JSON", "details": faults}
 
     def app(self, definition: App) -> App:
-        """The definition as this version keeps it: completed, and without what it knows not."""
+        """Return the definition as this version keeps it: with defaults, without unknown keys."""
         kept = DEFAULTS | definition
         ports = len(kept.pop("portDefinitions", [])) if self.since(1) else 0
         given = [10000 + n for n in range(ports or 1)]
@@ -73,7 +73,7 @@ class Era:
         return kept | {"ports": given, "uris": [], "storeUrls": [], "ipAddress": None}
 
     def task(self, task: App) -> App:
-        """A task in `tasks[]`, out of all that is known of it."""
+        """Return the task in the form of `tasks[]`."""
         unknown = {"instanceId", "alive"}
         unknown |= set() if self.since(1, 3) else {"state", "localVolumes"}
         unknown |= set() if self.since(1, 1) else {"ipAddresses"}
@@ -84,7 +84,7 @@ class Era:
         return answer
 
     def ids(self, app_id: str, uuid: str) -> tuple[str, str]:
-        """The id of a task, and that of its instance."""
+        """Return the id of a task and the id of its instance."""
         flat = app_id.strip("/").replace("/", "_")
         if self.since(1, 9):
             return f"{flat}.instance-{uuid}._app.1", f"{flat}.instance-{uuid}"
@@ -94,24 +94,24 @@ class Era:
         """The data of a `status_update_event`."""
         kept = ("slaveId", "appId", "host", "ports", "version")
         kept += ("ipAddresses",) if self.since(1, 1) else ()
-        told = {"taskId": task["id"], "taskStatus": state, "message": message}
-        return {key: task[key] for key in kept} | told
+        data = {"taskId": task["id"], "taskStatus": state, "message": message}
+        return {key: task[key] for key in kept} | data
 
     def health(self, task: App) -> list[tuple[str, App]]:
         """The events of a health check's new result."""
-        told = {"appId": task["appId"], "version": task["version"], "alive": task["alive"]}
+        data = {"appId": task["appId"], "version": task["version"], "alive": task["alive"]}
         if not self.since(1, 4):
-            return [("health_status_changed_event", told | {"taskId": task["id"]})]
+            return [("health_status_changed_event", data | {"taskId": task["id"]})]
         instance = {"instanceId": task["instanceId"], "runSpecVersion": task["version"]}
         instance |= {"runSpecId": task["appId"], "healthy": task["alive"]}
         return [
-            ("health_status_changed_event", told | {"instanceId": task["instanceId"]}),
+            ("health_status_changed_event", data | {"instanceId": task["instanceId"]}),
             ("instance_health_changed_event", instance),
         ]
 
     @property
     def agents(self) -> str:
-        """Where the admin router of DC/OS leads to agents."""
+        """The admin router's path to agents."""
         kinds = "agent|slave" if self.since(1, 3) else "slave"
         return f"GET /({kinds})/S1/"
 
@@ -121,12 +121,12 @@ class Era:
 
     @property
     def redirects_events(self) -> bool:
-        """Whether a standby sends who wants events to the leader; older ones pass them on."""
+        """Whether a standby redirects event streams to the leader; older ones proxy them."""
         return self.since(1, 7)
 
 
 def _networked(container: App | None) -> App:
-    """Where 1.5 and newer have a container's network and ports."""
+    """Return a container's network and ports in the form of 1.5 and newer."""
     if not container:
         return {"networks": [{"mode": "host"}]}
     docker = {"image": container["docker"]["image"], "privileged": False, "parameters": []}

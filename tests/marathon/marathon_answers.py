@@ -1,4 +1,4 @@
-"""What Marathons of several versions answer, built from the parts in which they differ."""
+"""Responses of several versions of Marathon, built from the parts in which they differ."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def instance_id(version: str) -> str:
 
 
 def task(version: str, running: bool = True, alive: bool | None = True) -> dict[str, Any]:
-    """A task as `tasks[]` of an app has it; `alive` None: no health check was made yet."""
+    """A task in the form of `tasks[]`; `alive` None: no health check was performed yet."""
     answer: dict[str, Any] = {
         "id": task_id(version),
         "appId": APP_ID,
@@ -49,7 +49,7 @@ def task(version: str, running: bool = True, alive: bool | None = True) -> dict[
 
 
 def app(version: str, tasks: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
-    """An app as a Marathon of that version answers it."""
+    """An app as a Marathon of that version returns it."""
     tasks = [] if tasks is None else tasks
     answer: dict[str, Any] = {
         "id": APP_ID,
@@ -80,7 +80,7 @@ def app(version: str, tasks: list[dict[str, Any]] | None = None, **more: Any) ->
 
 
 def created(version: str, definition: dict[str, Any]) -> dict[str, Any]:
-    """The body of the 201."""
+    """The body of the 201 response."""
     return app(version, deployments=[{"id": "d-1"}]) | definition
 
 

@@ -1,8 +1,7 @@
 """The HTTP endpoints of a Mesos agent, old or new: its state, and the files of its sandboxes.
 
-The rules are those of Mesos' `files.cpp` and `jsonify.hpp`: what is asked for wrongly is 400 in
-plain text, what is not there 404, at most 64 KiB come at once, and bytes go into the JSON as they
-are.
+It follows Mesos' `files.cpp` and `jsonify.hpp`: a wrong request is a 400 in plain text, a missing
+file a 404, a response has at most 64 KiB of a file, and bytes are copied into the JSON unchanged.
 """
 
 import json
@@ -23,8 +22,10 @@ Said = tuple[int, bytes, str]
 
 
 class Mesos:
-    """One agent's endpoints. An old one shows a sandbox only under the path that its state tells;
-    `authorization` is what it wants to see, if anything."""
+    """One agent's endpoints. An old one serves a sandbox only under the path in its state.
+
+    `authorization` is the header that it requires, if any.
+    """
 
     def __init__(self, agent: Agent, old: bool = False) -> None:
         self._agent = agent
@@ -33,13 +34,13 @@ class Mesos:
         self.asked: list[str] = []
 
     def play(self, exchange: Exchange) -> None:
-        """Answer as the agent itself does at port 5051."""
+        """Respond as the agent itself does at port 5051."""
         status, body, kind = self.answer(exchange)
         realm = {"WWW_Authenticate": 'Basic realm="mesos-agent-readonly"'} if status == 401 else {}
         exchange.answer(status, body, Content_Type=kind, **realm)
 
     def answer(self, exchange: Exchange) -> Said:
-        """Status, body and kind of the answer for a request, whatever stands before its route."""
+        """Return status, body and type of the response, whatever precedes the route."""
         parts = urlsplit(exchange.path)
         self.asked.append(parts.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
@@ -52,7 +53,7 @@ class Mesos:
         return _text(404, "404 Not Found.")
 
     def state(self) -> dict[str, Any]:
-        """As much of the agent's state as tells of executors; those that ended are apart."""
+        """Return the part of the agent's state with its running and ended executors."""
         executors = [self._executor(path) for path in sorted(self._agent.sandboxes.iterdir())]
         running = [each for each in executors if self._agent.runs(each["id"])]
         ended = [each for each in executors if each not in running]
@@ -80,7 +81,7 @@ class Mesos:
         return _json(_part(path.read_bytes(), offset, length))
 
     def _resolved(self, path: str) -> Path | None:
-        """The file behind a path that is attached; None when it is not."""
+        """Return the file of an attached path; None for any other path."""
         folder, _, name = path.rpartition("/")
         for sandbox in self._agent.sandboxes.iterdir():
             virtual = f"/frameworks/{FRAMEWORK}/executors/{sandbox.name}/runs/latest"
@@ -100,7 +101,7 @@ def _part(content: bytes, offset: int, length: int) -> bytes:
 
 
 def jsonified(data: bytes) -> bytes:
-    """The bytes as Mesos puts them into JSON: without a thought of characters."""
+    """Return the bytes as Mesos writes them into JSON: without decoding them."""
     text = data.decode("latin-1").translate(ESCAPES)
     odd = [c for c in set(text) if ord(c) < 0x20 or ord(c) == 0x7F]
     return text.translate({ord(c): f"\\u{ord(c):04x}" for c in odd}).encode("latin-1")

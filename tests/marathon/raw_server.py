@@ -1,4 +1,4 @@
-"""A server that says exactly the bytes a test wants, when it wants them."""
+"""A server that sends exactly the bytes of a test, at the time the test chooses."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Exchange:
-    """One request, and the connection to answer it on."""
+    """A request, and the connection for its response."""
 
     method: str
     path: str
@@ -24,14 +24,14 @@ class Exchange:
         self.sock.sendall(data)
 
     def answer(self, status: int, body: bytes = b"{}", **headers: str) -> None:
-        """A whole answer; `Content_Type="text/html"` sets a header."""
+        """Send a complete response; `Content_Type="text/html"` sets a header."""
         lines = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         lines |= {key.replace("_", "-"): value for key, value in headers.items()}
         head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
         self.send(head.encode() + b"\r\n" + body)
 
     def hang(self) -> None:
-        """Say nothing until the server is closed or the client has gone."""
+        """Send nothing until the server is closed or the client has disconnected."""
         self.sock.settimeout(0.02)
         while not self.ended.is_set():
             with contextlib.suppress(TimeoutError):
@@ -40,7 +40,7 @@ class Exchange:
 
 
 class RawServer:
-    """Calls `play` with every request, in a thread for each connection."""
+    """Calls `play` with every request, in one thread per connection."""
 
     def __init__(
         self, play: Callable[[Exchange], None], context: ssl.SSLContext | None = None

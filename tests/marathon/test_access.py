@@ -25,7 +25,7 @@ def given(url: str = "http://marathon.mesos:8080", **settings: str) -> Access:
         ("http://[::1]:8080/", "http://[::1]:8080"),
     ],
 )
-def test_a_url_is_taken_with_or_without_slash_and_credentials(url: str, clean: str) -> None:
+def test_a_url_is_accepted_with_or_without_slash_and_credentials(url: str, clean: str) -> None:
     assert given(url).url == clean
 
 
@@ -41,12 +41,12 @@ def test_a_url_is_taken_with_or_without_slash_and_credentials(url: str, clean: s
         "http://x/?a=b",
     ],
 )
-def test_what_is_not_a_url_is_refused_by_name(url: str) -> None:
+def test_an_invalid_url_is_an_error_that_names_the_setting(url: str) -> None:
     with pytest.raises(BadRequest, match="MARATHON_API"):
         given(url)
 
 
-def test_a_wrong_url_is_not_repeated_with_its_password() -> None:
+def test_the_error_of_an_invalid_url_does_not_show_its_password() -> None:
     with pytest.raises(BadRequest) as caught:
         given("http://ann:s3cret@host:99999")
     assert "s3cret" not in str(caught.value)
@@ -67,13 +67,13 @@ def basic(user: str, password: str) -> str:
         ({"token": "t", "user": "ann", "password": "p"}, "token=t"),
     ],
 )
-def test_a_token_wins_over_a_user_and_a_user_over_the_url(
+def test_a_token_precedes_a_user_and_a_user_precedes_the_url(
     settings: dict[str, Any], expected: str
 ) -> None:
     assert given(**settings).authorization == expected
 
 
-def test_a_token_with_a_line_break_is_refused_without_being_shown() -> None:
+def test_a_token_with_a_line_break_is_an_error_that_does_not_show_it() -> None:
     with pytest.raises(BadRequest, match="FOB_MARATHON_TOKEN") as caught:
         given(token="abc\r\nX-Evil: 1")
     assert "Evil" not in str(caught.value)
@@ -83,13 +83,13 @@ def test_secrets_are_not_in_the_repr() -> None:
     assert "s3cret" not in repr(given(token="s3cret"))
 
 
-def test_a_missing_ca_file_is_named_with_its_setting(tmp_path: Path) -> None:
+def test_a_missing_ca_file_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
     missing = tmp_path / "ca.pem"
     with pytest.raises(BadRequest, match=f"FOB_MARATHON_CA={missing} .*No such file"):
         given(ca=str(missing))
 
 
-def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path) -> None:
+def test_a_ca_file_without_a_certificate_is_an_error(tmp_path: Path) -> None:
     wrong = tmp_path / "ca.pem"
     wrong.write_text("not a certificate")
     with pytest.raises(BadRequest, match=r"FOB_MARATHON_CA=.* no PEM certificate"):

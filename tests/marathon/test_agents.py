@@ -1,4 +1,4 @@
-"""Logs and timelines of a plain Marathon's functions, from agents old, new, silent and gone."""
+"""Logs and timelines of functions on a plain Marathon, from old, new, silent and lost agents."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ every_kind = pytest.mark.parametrize("version", ["0.15.3", "1.4.0", "1.5.8", "1.
 
 
 class Place:
-    """An agent's address, port 5051 of `127.0.0.1`: whoever answers there, it is real HTTP."""
+    """An agent's address, port 5051 of `127.0.0.1`, with a real HTTP server."""
 
     def __init__(self, cluster: Cluster, server: RawServer) -> None:
         self.mesos = cluster.mesos
@@ -49,12 +49,12 @@ def place(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 @pytest.fixture
 def dispatcher(place: Place, cluster: Cluster, dispatch: Callable[..., Dispatcher]) -> Dispatcher:
-    """A dispatcher on the Marathon itself, with a user of it and no admin router."""
+    """A dispatcher that connects to Marathon directly, with Basic auth and no admin router."""
     return dispatch(cluster.leader.url, marathon_user="ann", marathon_password="pw")
 
 
 def printed(dispatcher: Dispatcher, *texts: str) -> str:
-    """A function that has printed these."""
+    """Register a function that has printed these texts; return its id."""
     id_ = dispatcher.gen(PRINTS.encode())
     for text in texts:
         dispatcher.answer("POST", f"/api/call/{id_}", json={"text": text})
@@ -68,7 +68,7 @@ def log(dispatcher: Dispatcher, id_: str, query: str = "?stream=stdout") -> str:
 
 
 @every_kind
-def test_a_log_is_read_from_the_task_s_own_agent(
+def test_a_log_is_read_from_the_agent_of_the_task(
     dispatcher: Dispatcher, cluster: Cluster, place: Place
 ) -> None:
     id_ = printed(dispatcher, "one", "two")
@@ -84,7 +84,7 @@ def test_a_log_is_read_from_the_task_s_own_agent(
 @every_kind
 def test_the_log_of_a_task_that_ended_is_read_from_its_agent(dispatcher: Dispatcher) -> None:
     id_ = dispatcher.gen(CRASHES.encode())
-    assert dispatcher.refusal("GET", f"/api/call/{id_}")[1] == "call_failed"
+    assert dispatcher.error("GET", f"/api/call/{id_}")[1] == "call_failed"
     live.until(lambda: failed(dispatcher, id_), "the failure")
     assert log(dispatcher, id_) == "up\n"
     [failure] = dispatcher.answer("GET", f"/api/functions/{id_}")["failures"]
@@ -96,13 +96,13 @@ def failed(dispatcher: Dispatcher, id_: str) -> bool:
 
 
 @pytest.mark.parametrize("version", ["1.4.0", "1.11.24"])
-def test_a_log_in_many_pieces_keeps_every_character(dispatcher: Dispatcher) -> None:
+def test_a_log_read_in_many_chunks_keeps_every_character(dispatcher: Dispatcher) -> None:
     lines = ["€" * n for n in (30_001, 30_002, 30_003)]  # of three bytes each
     id_ = printed(dispatcher, *lines, '\x00\x7f\\"/\t\x1b[0m', "\U0001f426")
     assert log(dispatcher, id_).split("\n") == [*lines, '\x00\x7f\\"/\t\x1b[0m', "\U0001f426", ""]
 
 
-def test_bytes_that_are_no_text_do_not_hide_the_rest(dispatcher: Dispatcher) -> None:
+def test_bytes_that_are_not_utf_8_do_not_hide_the_rest(dispatcher: Dispatcher) -> None:
     raw = b"import os\n\n\ndef f():\n    os.write(1, b'a\\xff\\xfeb\\xed\\xa0\\x80c\\n')\n"
     id_ = dispatcher.gen(raw)
     dispatcher.answer("GET", f"/api/call/{id_}")
@@ -126,7 +126,7 @@ def following(dispatcher: Dispatcher, id_: str) -> Iterator[Iterator[str]]:
         yield (line.decode() for line in answer.iter_lines(chunk_size=1))
 
 
-# agents on a bad day: one clear word, and everything else works
+# failing agents: one clear error, and everything else works
 
 BAD: dict[str, tuple[days.BadDay, str]] = {
     "silent": (days.hangs, "did not respond in time"),
@@ -145,12 +145,12 @@ BAD: dict[str, tuple[days.BadDay, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_an_agent_that_gives_no_files_is_named_and_hides_nothing_else(
+def test_a_failing_agent_is_named_and_hides_nothing_else(
     name: str, dispatcher: Dispatcher, place: Place
 ) -> None:
     id_ = printed(dispatcher, "one")
     place.day, words = BAD[name]
-    status, code, message = dispatcher.refusal("GET", f"/api/functions/{id_}/logs")
+    status, code, message = dispatcher.error("GET", f"/api/functions/{id_}/logs")
     assert (status, code) == (502, "agent_failed")
     assert words in message
     assert f"127.0.0.1:{place.server.port}" in message or name == "another"
@@ -162,11 +162,11 @@ def test_an_agent_that_gives_no_files_is_named_and_hides_nothing_else(
     assert read
 
 
-def test_an_agent_that_is_down_or_out_of_reach_is_named(
+def test_an_unreachable_agent_is_named(
     dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said() -> str:
-        return dispatcher.refusal("GET", f"/api/functions/{id_}/logs")[2]
+        return dispatcher.error("GET", f"/api/functions/{id_}/logs")[2]
 
     id_ = printed(dispatcher, "one")
     with socket.socket() as deaf:
@@ -181,7 +181,7 @@ def test_an_agent_that_is_down_or_out_of_reach_is_named(
 
 @contextmanager
 def crowded(listener: socket.socket) -> Iterator[None]:
-    """Fill the listener's queue, so that nobody else is answered at all."""
+    """Fill the listener's queue, so that further connections get no response."""
     knocking = [socket.socket() for _ in range(4)]
     for sock in knocking:
         sock.setblocking(False)
@@ -207,7 +207,9 @@ def test_one_agent_that_is_down_does_not_hide_the_logs_of_others(
     cluster.tasks[f"/fob-aviary/{id_}"].remove(moved)
 
 
-def test_a_followed_log_outlives_its_agent_s_restart(dispatcher: Dispatcher, place: Place) -> None:
+def test_a_followed_log_continues_after_its_agent_restarts(
+    dispatcher: Dispatcher, place: Place
+) -> None:
     id_ = printed(dispatcher, "one")
     with following(dispatcher, id_) as lines:
         assert next(lines) == "one"
@@ -218,9 +220,7 @@ def test_a_followed_log_outlives_its_agent_s_restart(dispatcher: Dispatcher, pla
         assert next(lines) == "two"
 
 
-def test_a_task_whose_agent_nobody_knows_has_no_log(
-    dispatcher: Dispatcher, cluster: Cluster
-) -> None:
+def test_a_task_whose_agent_is_unknown_has_no_log(dispatcher: Dispatcher, cluster: Cluster) -> None:
     id_ = printed(dispatcher, "one")
     [task] = cluster.tasks[f"/fob-aviary/{id_}"]
     task["host"] = ""
@@ -228,7 +228,7 @@ def test_a_task_whose_agent_nobody_knows_has_no_log(
     task["host"] = "127.0.0.1"
 
 
-def test_a_marathon_that_mesos_does_not_know_yet_tells_its_id_later(
+def test_the_framework_id_is_read_once_mesos_has_assigned_it(
     dispatcher: Dispatcher, cluster: Cluster
 ) -> None:
     cluster.bad("GET /v2/info", days.says(200, {"frameworkId": None, "version": "1.5.8"}), 1)
@@ -241,7 +241,7 @@ def test_a_marathon_that_mesos_does_not_know_yet_tells_its_id_later(
 
 
 @pytest.mark.parametrize("version", ["1.1.1", "1.3.0", "1.11.24"])
-def test_the_admin_router_is_asked_with_the_token(
+def test_requests_through_the_admin_router_carry_the_token(
     cluster: Cluster, dispatch: Callable[..., Dispatcher]
 ) -> None:
     cluster.mesos.authorization = cluster.authorization = "token=T"
@@ -252,12 +252,12 @@ def test_the_admin_router_is_asked_with_the_token(
     assert {path.partition("/S1/")[0] for path in cluster.mesos.asked} == {f"/{kind}"}
 
 
-def test_what_the_admin_router_says_is_told(
+def test_an_error_of_the_admin_router_is_passed_on(
     cluster: Cluster, dispatcher_at_home: Dispatcher
 ) -> None:
     id_ = printed(dispatcher_at_home, "one")
     cluster.bad("GET /agent", days.says(401, "<html><title>401 Unauthorized</title></html>"), 9)
-    refused = dispatcher_at_home.refusal("GET", f"/api/functions/{id_}/logs")
+    refused = dispatcher_at_home.error("GET", f"/api/functions/{id_}/logs")
     assert refused[:2] == (502, "marathon_unauthorized")
     assert "FOB_MARATHON_TOKEN" in refused[2]
 

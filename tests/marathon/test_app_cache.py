@@ -1,4 +1,4 @@
-"""What is known of the cache: when it is trusted, and when Marathon is asked again."""
+"""The cache of apps: when it is valid, and when the apps are requested again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,31 +21,31 @@ def app(name: str, version: str = "v1", **more: Any) -> dict[str, Any]:
 
 
 class Scripted:
-    """A Marathon that says which cache there are, once it may."""
+    """A Marathon with these apps; its response waits for `may_respond`."""
 
     def __init__(self, *listed: dict[str, Any]) -> None:
         self.listed = list(listed)
-        self.asked = 0
-        self.was_asked = asyncio.Event()
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
+        self.requests = 0
+        self.requested = asyncio.Event()
+        self.may_respond = asyncio.Event()
+        self.may_respond.set()
 
     async def apps(self, group: str) -> list[dict[str, Any]]:
         assert group == GROUP
-        self.asked += 1
-        self.was_asked.set()
+        self.requests += 1
+        self.requested.set()
         listed = list(self.listed)
-        await self.may_answer.wait()
+        await self.may_respond.wait()
         return listed
 
 
-def table(marathon: Scripted) -> AppCache:
+def make_cache(marathon: Scripted) -> AppCache:
     cache = AppCache(marathon, GROUP)  # type: ignore[arg-type]
     cache.on_attached()
     return cache
 
 
-def tell(cache: AppCache, version: str, group: str = GROUP) -> None:
+def send_event(cache: AppCache, version: str, group: str = GROUP) -> None:
     cache.on_event(MarathonEvent("group_change_success", {"groupId": group, "version": version}))
 
 
@@ -60,19 +60,19 @@ def run(test: Callable[[], Awaitable[Any]]) -> None:
     asyncio.run(whole())
 
 
-def test_marathon_is_asked_once_while_nothing_changes() -> None:
+def test_the_apps_are_requested_once_while_nothing_changes() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"), app("b"))
-        cache = table(marathon)
+        cache = make_cache(marathon)
         assert await names(cache) == await names(cache) == ["a", "b"]
-        assert marathon.asked == 1
+        assert marathon.requests == 1
 
     run(test)
 
 
-def test_what_is_long_is_not_kept() -> None:
+def test_long_values_are_not_kept() -> None:
     async def test() -> None:
-        (known,) = await table(Scripted(app("a"))).all()
+        (known,) = await make_cache(Scripted(app("a"))).all()
         assert known["env"] == {"FOB_TIMEOUT": "60"}
         assert "cmd" not in known
 
@@ -80,86 +80,86 @@ def test_what_is_long_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("group", [GROUP, "/", f"{GROUP}/sub"])
-def test_what_somebody_else_changed_is_asked_for(group: str) -> None:
+def test_a_foreign_change_makes_the_apps_requested_again(group: str) -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        cache = table(marathon)
+        cache = make_cache(marathon)
         await names(cache)
         marathon.listed.append(app("b", "v2"))
-        tell(cache, "v2", group)
+        send_event(cache, "v2", group)
         assert await names(cache) == ["a", "b"]
-        assert marathon.asked == 2
+        assert marathon.requests == 2
 
     run(test)
 
 
-def test_changes_of_other_groups_are_not_ours() -> None:
+def test_changes_of_other_groups_are_ignored() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        cache = table(marathon)
+        cache = make_cache(marathon)
         await names(cache)
-        tell(cache, "v2", "/fob-aviary-too")
+        send_event(cache, "v2", "/fob-aviary-too")
         await names(cache)
-        assert marathon.asked == 1
+        assert marathon.requests == 1
 
     run(test)
 
 
 @pytest.mark.parametrize("event_first", [True, False])
-def test_what_we_changed_ourselves_is_known(event_first: bool) -> None:
+def test_our_own_changes_cause_no_request(event_first: bool) -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        cache = table(marathon)
+        cache = make_cache(marathon)
         await names(cache)
         if event_first:
-            tell(cache, "v2")
+            send_event(cache, "v2")
         cache.created(app("b", "v2"))
         if not event_first:
-            tell(cache, "v2")
+            send_event(cache, "v2")
         assert await names(cache) == ["a", "b"]
         if event_first:
-            tell(cache, "v3")
+            send_event(cache, "v3")
         cache.removed(f"{GROUP}/a", {"version": "v3"})
         if not event_first:
-            tell(cache, "v3")
+            send_event(cache, "v3")
         assert await names(cache) == ["b"]
-        assert marathon.asked == 1
+        assert marathon.requests == 1
 
     run(test)
 
 
-def test_one_event_vouches_for_one_change_of_ours() -> None:
+def test_each_event_accounts_for_one_change_of_ours() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        cache = table(marathon)
+        cache = make_cache(marathon)
         await names(cache)
         cache.created(app("b", "v2"))
-        tell(cache, "v2")
-        tell(cache, "v2")
+        send_event(cache, "v2")
+        send_event(cache, "v2")
         await names(cache)
-        assert marathon.asked == 2
+        assert marathon.requests == 2
 
     run(test)
 
 
-def test_what_came_while_marathon_was_asked_wins_over_its_answer() -> None:
+def test_changes_during_a_request_override_its_response() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"), app("b"))
-        cache = table(marathon)
-        marathon.may_answer.clear()
+        cache = make_cache(marathon)
+        marathon.may_respond.clear()
         asking = asyncio.create_task(names(cache))
-        await marathon.was_asked.wait()
+        await marathon.requested.wait()
         cache.created(app("c", "v2"))
         cache.on_event(MarathonEvent("app_terminated_event", {"appId": f"{GROUP}/a"}))
-        marathon.may_answer.set()
+        marathon.may_respond.set()
         assert await asking == ["b", "c"]
 
     run(test)
 
 
-def test_an_old_answer_does_not_undo_a_newer_one() -> None:
+def test_an_older_version_does_not_replace_a_newer_one() -> None:
     async def test() -> None:
-        cache = table(Scripted(app("a")))
+        cache = make_cache(Scripted(app("a")))
         await names(cache)
         cache.update(app("a", "v3", instances=5))
         cache.update(app("a", "v2", instances=1))
@@ -169,48 +169,48 @@ def test_an_old_answer_does_not_undo_a_newer_one() -> None:
     run(test)
 
 
-def test_without_a_stream_marathon_is_asked_each_time() -> None:
+def test_without_an_event_stream_every_use_is_a_request() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        cache = table(marathon)
+        cache = make_cache(marathon)
         await names(cache)
         cache.on_lost()
         await names(cache)
         await names(cache)
-        assert marathon.asked == 3
+        assert marathon.requests == 3
         cache.on_attached()
         await names(cache)
         await names(cache)
-        assert marathon.asked == 4
+        assert marathon.requests == 4
 
     run(test)
 
 
-def test_a_stream_that_broke_while_marathon_was_asked_vouches_for_nothing() -> None:
+def test_a_response_is_not_kept_if_the_stream_broke_meanwhile() -> None:
     async def test() -> None:
         marathon = Scripted(app("a"))
-        cache = table(marathon)
-        marathon.may_answer.clear()
+        cache = make_cache(marathon)
+        marathon.may_respond.clear()
         asking = asyncio.create_task(names(cache))
-        await marathon.was_asked.wait()
+        await marathon.requested.wait()
         cache.on_lost()
         cache.on_attached()
-        marathon.may_answer.set()
+        marathon.may_respond.set()
         await asking
         await names(cache)
-        assert marathon.asked == 2
+        assert marathon.requests == 2
 
     run(test)
 
 
-def test_what_is_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_entries_are_requested_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_AGE_SECONDS", 0.0)
 
     async def test() -> None:
         marathon = Scripted(app("a"))
-        cache = table(marathon)
+        cache = make_cache(marathon)
         await names(cache)
         await names(cache)
-        assert marathon.asked == 2
+        assert marathon.requests == 2
 
     run(test)

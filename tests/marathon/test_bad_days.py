@@ -1,4 +1,4 @@
-"""What Marathon can do to a dispatcher: each has one right outcome, and the next request works."""
+"""Faults of Marathon: each has one right outcome in the dispatcher, and the next request works."""
 
 import json
 import threading
@@ -53,19 +53,19 @@ REFUSALS: dict[str, tuple[BadDay, int, int, str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_registration_that_fails_says_why_and_leaves_nothing(
+def test_a_failed_registration_is_one_clear_error_and_leaves_nothing(
     name: str, cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     day, times, *expected, words = REFUSALS[name]
     cluster.bad("POST /v2/apps", day, times)
-    status, code, message = dispatcher.refusal("POST", "/api/gen", data=SAMPLE)
+    status, code, message = dispatcher.error("POST", "/api/gen", data=SAMPLE)
     assert [status, code] == expected
     assert words in message
     assert (cluster.apps, dispatcher.files()) == ({}, [])
     well(dispatcher, cluster)
 
 
-# a registration that was carried out, whatever the answer
+# a registration that was carried out, whatever the response
 
 UNCLEAR: dict[str, BadDay] = {
     "no leader": days.says(502, NO_LEADER),
@@ -78,7 +78,7 @@ UNCLEAR: dict[str, BadDay] = {
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
-def test_a_registration_that_was_carried_out_is_a_success_whatever_was_said(
+def test_a_registration_that_was_carried_out_succeeds_whatever_the_response(
     name: str, cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     cluster.bad("POST /v2/apps", days.done_but(UNCLEAR[name]))
@@ -87,7 +87,7 @@ def test_a_registration_that_was_carried_out_is_a_success_whatever_was_said(
 
 
 @pytest.mark.parametrize("name", ["timed out", "silent"])
-def test_a_registration_carried_out_later_than_anybody_waited_is_taken_back(
+def test_a_registration_carried_out_after_the_timeout_is_undone(
     name: str, cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     later: list[Callable[[], None]] = []
@@ -97,7 +97,7 @@ def test_a_registration_carried_out_later_than_anybody_waited_is_taken_back(
         UNCLEAR[name](exchange, go)
 
     cluster.bad("POST /v2/apps", day)
-    assert dispatcher.refusal("POST", "/api/gen", data=SAMPLE)[1] == "marathon_unsure"
+    assert dispatcher.error("POST", "/api/gen", data=SAMPLE)[1] == "marathon_unsure"
     asked = len(cluster.asked)
     live.until(lambda: "DELETE" in " ".join(cluster.asked[asked:]), "an attempt to remove it")
     later[0]()
@@ -105,43 +105,43 @@ def test_a_registration_carried_out_later_than_anybody_waited_is_taken_back(
     well(dispatcher, cluster)
 
 
-def test_a_silent_marathon_is_given_up_and_the_dispatcher_answers_meanwhile(
+def test_a_silent_marathon_times_out_and_the_dispatcher_responds_meanwhile(
     cluster: Cluster, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registration, "UNSURE_SECONDS", 0.0)
     cluster.bad("", days.hangs, 50)
     refused: list[tuple[int, str, str]] = []
     asking = threading.Thread(
-        target=lambda: refused.append(dispatcher.refusal("POST", "/api/gen", data=SAMPLE))
+        target=lambda: refused.append(dispatcher.error("POST", "/api/gen", data=SAMPLE))
     )
     asking.start()
     live.until(lambda: "POST /v2/apps" in cluster.asked, "the registration")
     assert dispatcher.answer("GET", "/api/stats") == {"status": "fob up"}
     asking.join()
     assert [each[:2] for each in refused] == [(504, "marathon_unsure")]
-    assert dispatcher.refusal("GET", "/api/functions")[:2] == (504, "marathon_silent")
+    assert dispatcher.error("GET", "/api/functions")[:2] == (504, "marathon_silent")
     cluster.good()
     live.until(lambda: dispatcher.files() == [], "the end of the record")
     well(dispatcher, cluster)
 
 
-# what passes
+# transient faults
 
 
-def test_too_many_deployments_are_waited_for(cluster: Cluster, dispatcher: Dispatcher) -> None:
+def test_too_many_deployments_are_retried(cluster: Cluster, dispatcher: Dispatcher) -> None:
     cluster.bad("POST /v2/apps", days.says(403, says.TOO_MANY), 3)
     assert dispatcher.call(dispatcher.gen()) == HELLO
     assert cluster.asked.count("POST /v2/apps") == 4
 
 
-def test_a_lock_is_waited_for_and_overruled_by_a_removal(
+def test_a_lock_is_retried_and_a_removal_overrides_it(
     cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     id_ = dispatcher.gen(query="?instances=0")
     cluster.bad("PUT", days.says(409, says.LOCKED), 3)
     dispatcher.answer("PATCH", f"/api/functions/{id_}", json={"name": "x"})
     cluster.bad("PUT", days.says(409, says.LOCKED), 9)
-    refused = dispatcher.refusal("PATCH", f"/api/functions/{id_}", json={"name": "y"})
+    refused = dispatcher.error("PATCH", f"/api/functions/{id_}", json={"name": "y"})
     assert refused[:2] == (409, "app_locked")
     cluster.good()
     cluster.bad("DELETE", days.says(409, says.LOCKED), 5)
@@ -152,7 +152,7 @@ def test_a_lock_is_waited_for_and_overruled_by_a_removal(
 # events
 
 
-def test_lost_events_are_made_up_for_when_the_stream_comes_back(
+def test_lost_events_are_recovered_when_the_stream_is_reopened(
     cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     kept, removed = dispatcher.gen(), dispatcher.gen()
@@ -176,7 +176,7 @@ def test_lost_events_are_made_up_for_when_the_stream_comes_back(
 @pytest.mark.parametrize(
     "body", [{"tasks": [{}]}, {"tasks": [{"id": 7, "appId": None}]}, {"tasks": 5}, [], "x"]
 )
-def test_a_list_of_tasks_that_nobody_understands_is_asked_for_again(
+def test_a_malformed_list_of_tasks_is_requested_again(
     body: Any, cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     id_ = dispatcher.gen()
@@ -188,9 +188,7 @@ def test_a_list_of_tasks_that_nobody_understands_is_asked_for_again(
 
 
 @pytest.mark.parametrize("version", ["1.1.1", "1.11.24"])
-def test_the_events_of_everybody_else_hold_nobody_up(
-    cluster: Cluster, dispatcher: Dispatcher
-) -> None:
+def test_events_of_other_apps_delay_nothing(cluster: Cluster, dispatcher: Dispatcher) -> None:
     others = b'event: status_update_event\r\ndata: {"appId": "/other/x", "taskId": "t%d",'
     others += b' "taskStatus": "TASK_RUNNING"}\r\n\r\n'
     plan = b"event: deployment_info\r\ndata: " + b"x" * 1_000_000 + b"\r\n\r\n"

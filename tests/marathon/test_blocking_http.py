@@ -1,4 +1,4 @@
-"""The client on real sockets: slow, silent, broken and lying servers; TLS; threads and sockets."""
+"""The client on real sockets: slow, silent, broken and lying servers; TLS; threads, sockets."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def info(url: str, **settings: Any) -> Any:
-    """`info()` of a client with short timeouts."""
+    """Return the result of `info()` with short timeouts."""
 
     async def ask() -> Any:
         marathon = Marathon(url, **({"connect_timeout": 1.0, "read_timeout": 0.3} | settings))
@@ -42,7 +42,7 @@ def info(url: str, **settings: Any) -> Any:
     return asyncio.run(ask())
 
 
-def well(exchange: Exchange) -> None:
+def respond_well(exchange: Exchange) -> None:
     exchange.answer(200, b'{"version": "1.5.8"}')
 
 
@@ -52,22 +52,22 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("url", ["http://x:99999/", "http:///", "x"])
-def test_what_is_no_url_is_one_clear_error(url: str) -> None:
+def test_an_invalid_url_is_one_clear_error(url: str) -> None:
     to = access("http://127.0.0.1:1", connect_timeout=1.0, read_timeout=1.0)
     with closing(blocking_http.BlockingHttp(to, 1)) as client, pytest.raises(MarathonError):
         client.send("GET", url)
 
 
-# servers on a bad day
+# faulty servers
 
 
-def test_nobody_listening_is_said_plainly() -> None:
+def test_a_refused_connection_is_reported_as_such() -> None:
     with pytest.raises(MarathonSilent, match=r"cannot be reached \(Connection refused\)") as caught:
         info(f"http://127.0.0.1:{free_port()}")
     assert caught.value.code == "marathon_unreachable"
 
 
-def test_a_silent_server_is_given_up_after_the_read_timeout() -> None:
+def test_a_silent_server_times_out() -> None:
     began = time.monotonic()
     with (
         serving(lambda exchange: exchange.hang()) as server,
@@ -83,7 +83,7 @@ def trickle(exchange: Exchange) -> None:
         exchange.send(b" ")
 
 
-def test_an_answer_that_trickles_for_ever_is_given_up() -> None:
+def test_an_endless_slow_response_times_out() -> None:
     began = time.monotonic()
     with serving(trickle) as server, pytest.raises(MarathonSilent, match="in time"):
         info(server.url)
@@ -101,7 +101,7 @@ def test_an_answer_that_trickles_for_ever_is_given_up() -> None:
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 2000 + b"\r\n",
     ],
 )
-def test_a_broken_answer_is_one_clear_error(said: bytes) -> None:
+def test_a_broken_response_is_one_clear_error(said: bytes) -> None:
     def play(exchange: Exchange) -> None:
         exchange.send(said)
         exchange.sock.shutdown(socket.SHUT_RDWR)
@@ -117,7 +117,7 @@ def test_a_broken_answer_is_one_clear_error(said: bytes) -> None:
 # redirects
 
 
-def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overlong_response_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocking_http, "MAX_RESPONSE_BYTES", 1000)
     body = b'{"apps": "' + b"x" * 200_000 + b'"}'
     with (
@@ -128,12 +128,12 @@ def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.code == "marathon_unintelligible"
 
 
-def test_a_read_follows_redirects() -> None:
+def test_a_get_follows_redirects() -> None:
     def play(exchange: Exchange) -> None:
         if exchange.path == "/v2/info":
             exchange.answer(302, Location="/there/v2/info")
         else:
-            well(exchange)
+            respond_well(exchange)
 
     with serving(play) as server:
         assert info(server.url, token="t") == {"version": "1.5.8"}
@@ -149,7 +149,7 @@ def test_a_redirect_loop_is_one_clear_error() -> None:
 
 
 @pytest.mark.parametrize("target", ["http://[oops/", "http://x:99999/", "ftp://x/", "http:///"])
-def test_a_redirect_to_nonsense_is_one_clear_error(target: str) -> None:
+def test_a_redirect_to_an_invalid_url_is_one_clear_error(target: str) -> None:
     with (
         serving(lambda exchange: exchange.answer(302, Location=target)) as server,
         pytest.raises(MarathonError),
@@ -163,7 +163,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_server(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login netrc password netrc\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    with serving(well) as other:
+    with serving(respond_well) as other:
         away = f"http://ann:planted@127.0.0.1:{other.port}/v2/info"
         with serving(lambda exchange: exchange.answer(302, Location=away)) as server:
             info(server.url, token="s3cret")
@@ -177,25 +177,25 @@ def test_netrc_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login netrc password netrc\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    with serving(well) as server:
+    with serving(respond_well) as server:
         info(server.url)
         assert "authorization" not in server.seen[0].headers
 
 
-def test_a_marathon_on_this_machine_is_reached_without_the_proxy(
+def test_a_local_marathon_is_reached_without_the_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
-    with serving(well) as server:
+    with serving(respond_well) as server:
         assert info(server.url) == {"version": "1.5.8"}
 
 
-def test_a_marathon_elsewhere_is_reached_through_the_proxy(
+def test_a_remote_marathon_is_reached_through_the_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    with serving(well) as proxy:
+    with serving(respond_well) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         assert info("http://marathon.invalid:8080") == {"version": "1.5.8"}
         assert proxy.paths() == ["http://marathon.invalid:8080/v2/info"]
@@ -221,17 +221,17 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
     return certificates.make(tmp_path_factory.mktemp("pki"))
 
 
-def test_a_marathon_that_our_ca_vouches_for_is_trusted(
+def test_a_certificate_of_our_own_ca_is_trusted(
     pki: certificates.Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.devnull)
-    with serving(well, pki.server_context()) as server:
+    with serving(respond_well, pki.server_context()) as server:
         assert info(server.url, ca=str(pki.ca)) == {"version": "1.5.8"}
 
 
-def test_a_marathon_nobody_vouches_for_is_not_trusted(pki: certificates.Certificates) -> None:
+def test_a_certificate_of_an_unknown_ca_is_not_trusted(pki: certificates.Certificates) -> None:
     with (
-        serving(well, pki.server_context()) as server,
+        serving(respond_well, pki.server_context()) as server,
         pytest.raises(TlsFailed, match=r"unable to get local issuer.* FOB_MARATHON_CA") as caught,
     ):
         info(server.url, token="s3cret")
@@ -241,13 +241,13 @@ def test_a_marathon_nobody_vouches_for_is_not_trusted(pki: certificates.Certific
 def test_a_certificate_for_another_host_is_not_trusted(tmp_path: Path) -> None:
     other = certificates.make(tmp_path, "DNS:marathon.mesos")
     with (
-        serving(well, other.server_context()) as server,
+        serving(respond_well, other.server_context()) as server,
         pytest.raises(TlsFailed, match="the certificate must name the URL's host"),
     ):
         info(server.url, ca=str(other.ca))
 
 
-def test_tls_with_a_server_that_speaks_none_says_so() -> None:
+def test_tls_to_a_plain_http_server_is_reported_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet() -> None:
@@ -262,7 +262,9 @@ def test_tls_with_a_server_that_speaks_none_says_so() -> None:
         greeter.join()
 
 
-def test_a_post_that_found_no_trust_is_not_asked_about(pki: certificates.Certificates) -> None:
+def test_after_a_post_that_failed_in_tls_the_app_is_not_requested(
+    pki: certificates.Certificates,
+) -> None:
     async def create(url: str) -> None:
         marathon = Marathon(url)
         try:
@@ -270,7 +272,7 @@ def test_a_post_that_found_no_trust_is_not_asked_about(pki: certificates.Certifi
         finally:
             await marathon.close()
 
-    with serving(well, pki.server_context()) as server, pytest.raises(TlsFailed):
+    with serving(respond_well, pki.server_context()) as server, pytest.raises(TlsFailed):
         asyncio.run(create(server.url))
 
 
@@ -294,7 +296,7 @@ def test_the_loop_stays_free_while_marathon_hangs() -> None:
         assert asyncio.run(watch(server.url)) < 0.3
 
 
-def test_who_waits_too_long_for_a_free_thread_is_told_so() -> None:
+def test_waiting_too_long_for_a_free_thread_is_an_error_of_its_own() -> None:
     async def crowd(url: str) -> list[str]:
         marathon = Marathon(url, connect_timeout=0.1, read_timeout=0.3)
         made = {"id": says.APP_ID}
@@ -304,12 +306,12 @@ def test_who_waits_too_long_for_a_free_thread_is_told_so() -> None:
         return [str(outcome) for outcome in outcomes]
 
     with serving(lambda exchange: exchange.hang()) as server:
-        told = asyncio.run(crowd(server.url))
-    assert len(told) == 40
-    assert any("connections to Marathon are waiting" in said for said in told)
+        errors = asyncio.run(crowd(server.url))
+    assert len(errors) == 40
+    assert any("connections to Marathon are waiting" in said for said in errors)
 
 
-def test_at_most_so_many_threads_are_used() -> None:
+def test_the_number_of_threads_is_limited() -> None:
     async def crowd(url: str) -> int:
         marathon = Marathon(url)
         await asyncio.gather(*(marathon.info() for _ in range(40)))
@@ -317,7 +319,7 @@ def test_at_most_so_many_threads_are_used() -> None:
         await marathon.close()
         return len(used)
 
-    with serving(well) as server:
+    with serving(respond_well) as server:
         assert asyncio.run(crowd(server.url)) <= client.THREADS
 
 
@@ -332,7 +334,7 @@ def hang_in_body(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("play", [hang_before_headers, hang_in_body])
 @pytest.mark.parametrize("tls", [False, True])
-def test_closing_ends_what_hangs_at_once(
+def test_closing_ends_requests_in_flight_at_once(
     play: Callable[[Exchange], None], tls: bool, pki: certificates.Certificates
 ) -> None:
     async def close_amid(server: RawServer) -> float:
@@ -349,7 +351,7 @@ def test_closing_ends_what_hangs_at_once(
         assert asyncio.run(close_amid(server)) < 1
 
 
-def test_a_marathon_that_wants_credentials_is_a_clear_refusal() -> None:
+def test_a_401_is_one_clear_error() -> None:
     def play(exchange: Exchange) -> None:
         exchange.answer(401, says.HTML_401.encode(), Content_Type="text/html")
 

@@ -1,4 +1,4 @@
-"""What becomes of functions while a cluster changes: outages, leaders, tokens, versions, moves."""
+"""Functions while a cluster changes: outages, leaders, tokens, versions, moved tasks."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ AWAY = {"no leader": days.says(502, says.HTML_502), "reset": days.resets, "silen
 
 
 @pytest.mark.parametrize("name", AWAY)
-def test_functions_answer_and_without_delay_while_marathon_is_away(
+def test_functions_respond_without_delay_while_marathon_is_away(
     name: str,
     cluster: Cluster,
     dispatch: Callable[..., Dispatcher],
@@ -39,14 +39,14 @@ def test_functions_answer_and_without_delay_while_marathon_is_away(
         assert dispatcher.answer("GET", f"/api/meta/{id_}") == place
     assert time.monotonic() - began < 5  # with a timeout of 1 s
     assert dispatcher.ask("GET", f"/api/cs/{id_}").content == SAMPLE
-    assert dispatcher.refusal("GET", f"/api/functions/{id_}")[0] in (503, 504)
+    assert dispatcher.error("GET", f"/api/functions/{id_}")[0] in (503, 504)
     assert dispatcher.answer("GET", "/api/stats") == {"status": "fob up"}
     cluster.good()
     follows(dispatcher, cluster, id_)
     well(dispatcher, cluster, 2)
 
 
-def test_a_token_that_expires_stops_changes_and_no_function(
+def test_an_expired_token_stops_changes_but_no_functions(
     cluster: Cluster, dispatch: Callable[..., Dispatcher]
 ) -> None:
     cluster.authorization = "token=T"
@@ -54,20 +54,18 @@ def test_a_token_that_expires_stops_changes_and_no_function(
     id_ = dispatcher.gen()
     follows(dispatcher, cluster, id_)
     cluster.authorization = "token=U"
-    assert dispatcher.refusal("POST", "/api/gen", data=SAMPLE)[:2] == (502, "marathon_unauthorized")
+    assert dispatcher.error("POST", "/api/gen", data=SAMPLE)[:2] == (502, "marathon_unauthorized")
     assert dispatcher.call(id_) == HELLO
     cluster.cut()  # the stream is refused now, too
     assert dispatcher.call(id_) == HELLO
-    status, code, message = dispatcher.refusal("GET", "/api/functions")
+    status, code, message = dispatcher.error("GET", "/api/functions")
     assert (status, code) == (502, "marathon_unauthorized")
     assert "a DC/OS token expires: get a new one" in message
     assert renewed.call(id_) == HELLO
     assert renewed.listed() == [id_]
 
 
-def test_a_marathon_upgraded_under_a_dispatcher_is_followed_on(
-    cluster: Cluster, dispatcher: Dispatcher
-) -> None:
+def test_a_marathon_is_followed_across_an_upgrade(cluster: Cluster, dispatcher: Dispatcher) -> None:
     id_ = dispatcher.gen()
     follows(dispatcher, cluster, id_)
     for version in ("1.1.1", "1.4.0", "1.11.24"):
@@ -117,7 +115,7 @@ def test_a_change_leaves_no_gap(cluster: Cluster, dispatcher: Dispatcher) -> Non
     assert dispatcher.call(id_) == HELLO
 
 
-def test_a_change_without_room_leaves_what_is_there_and_says_why(
+def test_a_change_that_does_not_fit_keeps_the_old_instances_and_says_why(
     cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     id_ = dispatcher.gen()
@@ -139,7 +137,7 @@ def test_a_change_without_room_leaves_what_is_there_and_says_why(
 
 
 @pytest.mark.parametrize("version", ["1.5.8", "1.8.222", "1.11.24"])
-def test_a_standby_leads_to_the_leader_and_then_leads_itself(
+def test_a_standby_redirects_to_the_leader_and_later_becomes_the_leader(
     cluster: Cluster, dispatch: Callable[..., Dispatcher]
 ) -> None:
     cluster.authorization = "token=T"
@@ -154,11 +152,11 @@ def test_a_standby_leads_to_the_leader_and_then_leads_itself(
     well(dispatcher, cluster, 2)
 
 
-def test_a_stream_of_somebody_else_gets_no_token(
+def test_an_event_stream_of_a_foreign_server_gets_no_token(
     cluster: Cluster, dispatch: Callable[..., Dispatcher]
 ) -> None:
     cluster.authorization = "token=T"
-    other = cluster.stand()  # nobody's leader
+    other = cluster.stand()  # not the leader
     place = other.url + "/service/marathon/v2/events"
     cluster.bad("GET /v2/events", days.says(302, "", Location=place))
     dispatcher = dispatch(marathon_token="T")

@@ -1,4 +1,4 @@
-"""The way to a Marathon on this machine: what is sent, and which connections are used again."""
+"""Requests to a Marathon on this machine: what is sent, and which connections are reused."""
 
 import os
 import socket
@@ -17,30 +17,30 @@ from fob.marathon.blocking_http import BlockingHttp
 pytestmark = pytest.mark.parametrize("way", ["direct"], indirect=True)
 
 
-def wire(url: str, **settings: str) -> "closing[BlockingHttp]":
+def http_client(url: str, **settings: str) -> "closing[BlockingHttp]":
     return closing(BlockingHttp(access(url, **settings, connect_timeout=1.0, read_timeout=0.5), 2))
 
 
 def used(play: Callable[[Exchange], None], times: int = 2) -> list[socket.socket]:
-    """The connections on which so many requests came, each when the one before was over."""
+    """Send requests one after another; return the connection that each arrived on."""
     over = threading.Semaphore(0)
 
     def plays(exchange: Exchange) -> None:
         play(exchange)
         over.release()
 
-    with serving(plays) as server, wire(server.url) as client:
+    with serving(plays) as server, http_client(server.url) as client:
         for _ in range(times):
             assert client.send("GET", f"{server.url}/v2/info") == {}
             assert over.acquire(timeout=live.PATIENCE_SECONDS)
         return [exchange.sock for exchange in server.seen]
 
 
-def test_a_request_is_sent_whole_and_in_one_piece() -> None:
+def test_a_request_is_sent_in_one_write() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(live.PATIENCE_SECONDS)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with wire(url, token="t") as client:
+        with http_client(url, token="t") as client:
             asked = url + "/v2/apps", {"omit": "long"}, {"cmd": "x" * 4096}
             asking = threading.Thread(target=client.send, args=("POST", *asked))
             asking.start()
@@ -55,7 +55,7 @@ def test_a_request_is_sent_whole_and_in_one_piece() -> None:
     assert body == b'{"cmd": "' + b"x" * 4096 + b'"}'
 
 
-def test_a_connection_is_used_again() -> None:
+def test_a_connection_is_reused() -> None:
     first, second = used(lambda exchange: exchange.answer(200))
     assert first is second
 
@@ -79,21 +79,21 @@ def until_closed(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("play", [closes, says_so, says_more, until_closed])
-def test_a_connection_with_anything_odd_about_it_is_not_used_again(
+def test_a_connection_in_a_doubtful_state_is_not_reused(
     play: Callable[[Exchange], None],
 ) -> None:
     first, second = used(play)
     assert first is not second
 
 
-def test_threads_have_connections_of_their_own() -> None:
+def test_each_thread_uses_its_own_connection() -> None:
     both = threading.Barrier(2, timeout=live.PATIENCE_SECONDS)
 
     def play(exchange: Exchange) -> None:
         both.wait()
         exchange.answer(200)
 
-    with serving(play) as server, wire(server.url) as client:
+    with serving(play) as server, http_client(server.url) as client:
         for _ in range(2):
             asking = [
                 threading.Thread(target=client.send, args=("GET", server.url)) for _ in range(2)
@@ -116,10 +116,10 @@ def test_threads_have_connections_of_their_own() -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "first line"),
     ],
 )
-def test_what_is_no_answer_is_told(said: bytes, why: str) -> None:
+def test_a_malformed_response_is_described(said: bytes, why: str) -> None:
     with (
         serving(lambda exchange: exchange.send(said)) as server,
-        wire(server.url) as client,
+        http_client(server.url) as client,
         pytest.raises(FobError, match=f"sent no complete response .*{why}") as caught,
     ):
         client.send("GET", server.url)
@@ -128,7 +128,7 @@ def test_what_is_no_answer_is_told(said: bytes, why: str) -> None:
 
 @pytest.fixture
 def descriptors() -> Iterator[None]:
-    """As many are open afterwards as before."""
+    """Check that as many descriptors are open afterwards as before."""
     before = live.descriptors_of(os.getpid())
     yield
     assert live.descriptors_of(os.getpid()) == before
@@ -136,13 +136,13 @@ def descriptors() -> Iterator[None]:
 
 @pytest.mark.usefixtures("descriptors")
 @pytest.mark.parametrize("play", [says_so, says_more, lambda exchange: exchange.answer(200)])
-def test_closed_it_leaves_no_connection(play: Callable[[Exchange], None]) -> None:
+def test_closing_leaves_no_connection(play: Callable[[Exchange], None]) -> None:
     used(play)
 
 
-def test_closed_it_asks_nobody() -> None:
+def test_a_closed_client_sends_nothing() -> None:
     with serving(lambda exchange: exchange.answer(200)) as server:
-        with wire(server.url) as client:
+        with http_client(server.url) as client:
             client.send("GET", server.url)
         with pytest.raises(FobError, match="is closed"):
             client.send("GET", server.url)

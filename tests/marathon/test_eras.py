@@ -18,7 +18,9 @@ CRASH = b"import os\n\n\ndef crash():\n    os._exit(9)\n"
 
 
 @every_version
-def test_a_function_lives_and_dies(cluster: Cluster, dispatcher: Dispatcher) -> None:
+def test_a_function_is_registered_called_and_removed(
+    cluster: Cluster, dispatcher: Dispatcher
+) -> None:
     id_ = dispatcher.gen(query="?name=hello&env.GREETING=hi")
     place = dispatcher.answer("GET", f"/api/meta/{id_}?wait=30")
     [task] = cluster.tasks[f"/fob-aviary/{id_}"]
@@ -33,11 +35,11 @@ def test_a_function_lives_and_dies(cluster: Cluster, dispatcher: Dispatcher) -> 
     assert listed.items() <= details.items()
     assert dispatcher.answer("DELETE", f"/api/functions/{id_}") == {"id": id_}
     assert (cluster.apps, cluster.tasks, dispatcher.files()) == ({}, {}, [])
-    assert dispatcher.refusal("GET", f"/api/meta/{id_}")[:2] == (404, "not_found")
+    assert dispatcher.error("GET", f"/api/meta/{id_}")[:2] == (404, "not_found")
 
 
 @every_version
-def test_a_function_is_scaled_changed_and_put_to_rest(
+def test_a_function_is_scaled_changed_and_suspended(
     cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     id_ = dispatcher.gen()
@@ -55,34 +57,34 @@ def test_a_function_is_scaled_changed_and_put_to_rest(
 
 
 @every_version
-def test_a_crash_is_told_with_its_reason_and_its_log(
+def test_a_crash_is_reported_with_its_reason_and_its_log(
     cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     id_ = dispatcher.gen(b"print('up', flush=True)\n" + CRASH)
-    assert dispatcher.refusal("GET", f"/api/call/{id_}")[:2] == (502, "call_failed")
+    assert dispatcher.error("GET", f"/api/call/{id_}")[:2] == (502, "call_failed")
     live.until(lambda: state(dispatcher, id_) == "failed", "the failure")
-    status, _, message = dispatcher.refusal("GET", f"/api/meta/{id_}")
+    status, _, message = dispatcher.error("GET", f"/api/meta/{id_}")
     assert status == 503
     assert "Command exited with status 9; it restarts in 7 s" in message
     assert dispatcher.ask("GET", f"/api/functions/{id_}/logs?stream=stdout").text == "up\n"
 
 
 @every_version
-def test_what_a_version_refuses_is_told_in_its_words(
+def test_an_error_of_a_version_is_passed_on_in_its_words(
     cluster: Cluster, dispatcher: Dispatcher
 ) -> None:
     faults = cluster.era.faults({"id": "/x", "cpus": "much"})
     assert [fault["path"] for fault in faults] == ["/cpus"]
     cluster.bad("POST /v2/apps", days.says(*cluster.era.invalid(faults)))
-    status, code, message = dispatcher.refusal("POST", "/api/gen", data=SAMPLE)
+    status, code, message = dispatcher.error("POST", "/api/gen", data=SAMPLE)
     assert (status, code) == (502, "marathon_refused")
     assert "/cpus: 'much' is not of type 'number'" in message
     assert (cluster.apps, dispatcher.files()) == ({}, [])
 
 
 @pytest.mark.parametrize("version", ["1.5.8", "1.11.24"])
-def test_an_image_in_the_form_that_all_take_is_answered_in_the_new_one(version: str) -> None:
-    """... and nothing that fob reads has moved."""
+def test_an_image_in_the_old_form_is_returned_in_the_new_one(version: str) -> None:
+    """All keys that fob reads stay where they were."""
     placement = PlacementSettings(image="python:3-slim", remote=True)
     made = app_definition.app(ID, SAMPLE, Options(), "2016-04-02T23:09:47.123Z", placement)
     assert Era(version).faults(made) == []
@@ -94,7 +96,7 @@ def test_an_image_in_the_form_that_all_take_is_answered_in_the_new_one(version: 
 
 
 def ready(dispatcher: Dispatcher, id_: str) -> int:
-    """How many of those that run answer; -1 while others are on their way."""
+    """Return how many running instances respond; -1 while instances start or stop."""
     details = dispatcher.answer("GET", f"/api/functions/{id_}")
     right = len(details["instances"]) == details["instances_ready"]
     return int(details["instances_ready"]) if right else -1

@@ -1,4 +1,4 @@
-"""The client's verbs, against the answers of Marathons old and new, good and bad."""
+"""The client's methods, with right and wrong responses of old and new Marathons."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ def marathon() -> Iterator[responses.RequestsMock]:
 
 
 def use(verb: Use, url: str = URL, **settings: Any) -> Any:
-    """The result of `verb` with a client that is closed afterwards."""
+    """Return the result of `verb` with a client that is closed afterwards."""
 
     async def run() -> Any:
         marathon = Marathon(url, **settings)
@@ -80,7 +80,7 @@ def unreachable() -> requests.ConnectionError:
     return requests.ConnectionError(urllib3.exceptions.MaxRetryError(pool, "/", reason))
 
 
-# what every version answers
+# responses of every version
 
 
 @pytest.mark.parametrize("version", says.VERSIONS)
@@ -132,7 +132,7 @@ def test_a_task_on_a_container_network_has_addresses_instead_of_ports() -> None:
 
 
 @pytest.mark.parametrize("version", says.VERSIONS)
-def test_all_apps_come_in_one_answer(version: str, marathon: responses.RequestsMock) -> None:
+def test_all_apps_are_in_one_response(version: str, marathon: responses.RequestsMock) -> None:
     marathon.get(f"{APPS}/fob-aviary/*", json={"*": [says.app(version), says.app(version)]})
     assert len(use(lambda m: m.apps())) == 2
     assert len(marathon.calls) == 1
@@ -144,7 +144,7 @@ def test_a_group_that_does_not_exist_has_no_apps(marathon: responses.RequestsMoc
     assert use(lambda m: m.apps()) == []
 
 
-def test_a_404_that_is_not_marathons_does_not_empty_the_list(
+def test_a_404_of_another_server_does_not_make_the_list_empty(
     marathon: responses.RequestsMock,
 ) -> None:
     marathon.get(f"{APPS}/fob-aviary/*", status=404, body="<html>nginx</html>")
@@ -152,13 +152,13 @@ def test_a_404_that_is_not_marathons_does_not_empty_the_list(
         use(lambda m: m.apps())
 
 
-def test_an_app_that_is_gone_is_not_found(marathon: responses.RequestsMock) -> None:
+def test_a_missing_app_is_not_found(marathon: responses.RequestsMock) -> None:
     marathon.get(APP, status=404, json=says.MISSING)
     with pytest.raises(AppNotFound, match="does not exist"):
         use(lambda m: m.app(says.APP_ID))
 
 
-def test_a_change_is_put_and_can_be_forced(marathon: responses.RequestsMock) -> None:
+def test_a_change_is_a_put_and_can_be_forced(marathon: responses.RequestsMock) -> None:
     answer = {"version": "2016-04-02T23:09:46.999Z", "deploymentId": "d-2"}
     marathon.put(
         APP,
@@ -194,7 +194,7 @@ def test_tasks_and_deployments_are_read(marathon: responses.RequestsMock) -> Non
     assert [each["affectedApps"] for each in deployments] == [[says.APP_ID]]
 
 
-def test_what_is_long_is_asked_for_only_where_it_is_wanted(
+def test_long_values_are_requested_only_where_they_are_needed(
     marathon: responses.RequestsMock,
 ) -> None:
     marathon.post(APPS, status=201, json=says.created("1.5.8", DEFINITION))
@@ -218,7 +218,7 @@ def test_what_is_long_is_asked_for_only_where_it_is_wanted(
 @pytest.mark.parametrize(
     "body", ["[]", '{"app": {}}', '"pong"', '{"*": [{"id": 1}]}', '{"*": 5}', "3"]
 )
-def test_an_answer_of_another_shape_is_an_error(
+def test_a_response_of_another_form_is_an_error(
     body: str, marathon: responses.RequestsMock
 ) -> None:
     marathon.get(re.compile(".*"), body=body)
@@ -226,7 +226,7 @@ def test_an_answer_of_another_shape_is_an_error(
         use(lambda m: m.apps() if "*" in body else m.app(says.APP_ID))
 
 
-def test_a_null_in_place_of_a_list_is_an_empty_one(marathon: responses.RequestsMock) -> None:
+def test_null_in_place_of_a_list_is_an_empty_list(marathon: responses.RequestsMock) -> None:
     marathon.get(f"{APPS}/fob-aviary/*", json={"*": None})
     marathon.get(f"{URL}/v2/tasks", json={"tasks": None})
     marathon.get(f"{URL}/v2/queue", json={"queue": None})
@@ -238,7 +238,7 @@ def test_a_null_in_place_of_a_list_is_an_empty_one(marathon: responses.RequestsM
 
 
 @pytest.mark.parametrize("verb", ["tasks", "queue"])
-def test_a_list_that_is_absent_is_an_error(verb: str, marathon: responses.RequestsMock) -> None:
+def test_a_missing_list_is_an_error(verb: str, marathon: responses.RequestsMock) -> None:
     marathon.get(re.compile(".*"), json={})
     with pytest.raises(MarathonError, match="does not have the form"):
         use(lambda m: getattr(m, verb)())
@@ -256,7 +256,7 @@ def test_a_list_that_is_absent_is_an_error(verb: str, marathon: responses.Reques
         ({"body": requests.ReadTimeout("slow")}, True),
     ],
 )
-def test_a_marathon_is_away_until_it_answers(
+def test_a_marathon_is_away_until_it_responds(
     answer: dict[str, Any], away: bool, marathon: responses.RequestsMock
 ) -> None:
     async def ask(m: Marathon) -> tuple[bool, bool]:
@@ -298,12 +298,12 @@ def test_no_secret_is_in_an_error_or_a_log(
     marathon.get(f"{URL}/v2/info", body=lost(ConnectionResetError(104, "Connection reset by peer")))
     with pytest.raises(MarathonSilent) as caught:
         use(lambda m: m.info(), "http://ann:s3cret@master.mesos/service/marathon")
-    told = f"{caught.value!r} {caught.value.__cause__!r} {caught.value.body()} {caplog.text}"
-    assert "s3cret" not in told
-    assert "master.mesos" in told
+    shown = f"{caught.value!r} {caught.value.__cause__!r} {caught.value.body()} {caplog.text}"
+    assert "s3cret" not in shown
+    assert "master.mesos" in shown
 
 
-# what is repeated, and what never
+# retries
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_no_secret_is_in_an_error_or_a_log(
         {"body": lost(ConnectionResetError(104, "Connection reset by peer"))},
     ],
 )
-def test_a_get_is_repeated_after_a_passing_failure(
+def test_a_get_is_retried_after_a_transient_failure(
     failure: dict[str, Any], marathon: responses.RequestsMock
 ) -> None:
     marathon.get(f"{URL}/v2/info", **failure)
@@ -323,7 +323,7 @@ def test_a_get_is_repeated_after_a_passing_failure(
     assert use(lambda m: m.info()) == {"version": "1.11.24"}
 
 
-def test_a_get_is_not_repeated_for_ever(marathon: responses.RequestsMock) -> None:
+def test_a_get_is_not_retried_forever(marathon: responses.RequestsMock) -> None:
     marathon.get(f"{URL}/v2/info", status=503, headers={"Retry-After": "7"})
     with pytest.raises(MarathonBusy) as caught:
         use(lambda m: m.info())
@@ -339,7 +339,7 @@ def test_a_get_is_not_repeated_for_ever(marathon: responses.RequestsMock) -> Non
         {"body": requests.ReadTimeout("slow")},
     ],
 )
-def test_a_get_that_failed_otherwise_is_not_repeated(
+def test_a_get_is_not_retried_after_other_failures(
     failure: dict[str, Any], marathon: responses.RequestsMock
 ) -> None:
     marathon.get(f"{URL}/v2/info", **failure)
@@ -348,7 +348,7 @@ def test_a_get_that_failed_otherwise_is_not_repeated(
     assert len(marathon.calls) == 1
 
 
-def test_a_locked_app_is_tried_again(marathon: responses.RequestsMock) -> None:
+def test_a_change_of_a_locked_app_is_retried(marathon: responses.RequestsMock) -> None:
     marathon.put(APP, status=409, json=says.LOCKED)
     marathon.put(APP, json={"version": "v", "deploymentId": "d"})
     assert use(lambda m: m.update(says.APP_ID, {"instances": 1}))["deploymentId"] == "d"
@@ -363,26 +363,28 @@ def test_an_app_that_stays_locked_is_a_conflict_that_names_the_deployment(
     assert (len(marathon.calls), caught.value.code) == (3, "app_locked")
 
 
-def test_removal_overrules_a_deployment_that_stays(marathon: responses.RequestsMock) -> None:
+def test_a_removal_cancels_a_deployment_that_keeps_the_lock(
+    marathon: responses.RequestsMock,
+) -> None:
     marathon.delete(APP, status=409, json=says.LOCKED, match=[matchers.query_param_matcher({})])
     forced = matchers.query_param_matcher({"force": "true"})
     marathon.delete(APP, json={"version": "v"}, match=[forced])
     assert use(lambda m: m.delete(says.APP_ID)) == {"version": "v"}
 
 
-def test_removing_what_is_gone_says_so(marathon: responses.RequestsMock) -> None:
+def test_removing_a_missing_app_is_not_found(marathon: responses.RequestsMock) -> None:
     marathon.delete(APP, status=404, json=says.MISSING)
     with pytest.raises(AppNotFound):
         use(lambda m: m.delete(says.APP_ID))
 
 
-def test_too_many_deployments_is_tried_again(marathon: responses.RequestsMock) -> None:
+def test_too_many_deployments_are_retried(marathon: responses.RequestsMock) -> None:
     marathon.post(APPS, status=403, json=says.TOO_MANY)
     marathon.post(APPS, status=201, json=says.created("1.6.352", DEFINITION))
     assert use(create)["id"] == says.APP_ID
 
 
-def test_too_many_deployments_for_long_is_busy_and_nothing_is_asked(
+def test_too_many_deployments_for_long_are_busy_and_nothing_else_is_requested(
     marathon: responses.RequestsMock,
 ) -> None:
     marathon.post(APPS, status=403, json=says.TOO_MANY)
@@ -392,7 +394,7 @@ def test_too_many_deployments_for_long_is_busy_and_nothing_is_asked(
     assert calls(marathon) == ["POST /service/marathon/v2/apps"] * 3
 
 
-# a POST whose answer leaves open what happened
+# a POST whose response leaves open what happened
 
 UNCLEAR: list[dict[str, Any]] = [
     {"status": 502, "body": says.HTML_502},
@@ -407,7 +409,7 @@ UNCLEAR: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("answer", UNCLEAR)
-def test_an_unclear_post_whose_app_is_there_is_a_success(
+def test_an_unclear_post_succeeds_if_the_app_exists(
     answer: dict[str, Any], marathon: responses.RequestsMock
 ) -> None:
     marathon.post(APPS, **answer)
@@ -417,7 +419,7 @@ def test_an_unclear_post_whose_app_is_there_is_a_success(
 
 
 @pytest.mark.parametrize("answer", UNCLEAR)
-def test_an_unclear_post_whose_app_is_not_there_is_its_own_error(
+def test_an_unclear_post_raises_its_own_error_if_the_app_does_not_exist(
     answer: dict[str, Any], marathon: responses.RequestsMock
 ) -> None:
     marathon.post(APPS, **answer)
@@ -429,7 +431,7 @@ def test_an_unclear_post_whose_app_is_not_there_is_its_own_error(
 
 
 @pytest.mark.parametrize("answer", UNCLEAR)
-def test_a_post_that_nobody_can_tell_the_end_of_is_unsure(
+def test_a_post_whose_outcome_stays_unknown_is_unsure(
     answer: dict[str, Any], marathon: responses.RequestsMock
 ) -> None:
     marathon.post(APPS, **answer)
@@ -439,7 +441,7 @@ def test_a_post_that_nobody_can_tell_the_end_of_is_unsure(
     assert caught.value.code == "marathon_unsure"
 
 
-def test_a_post_cut_off_by_a_timeout_may_be_carried_out_yet(
+def test_a_post_that_timed_out_may_still_be_carried_out(
     marathon: responses.RequestsMock,
 ) -> None:
     marathon.post(APPS, body=requests.ReadTimeout("slow"))
@@ -449,7 +451,7 @@ def test_a_post_cut_off_by_a_timeout_may_be_carried_out_yet(
     assert caught.value.code == "marathon_unsure"
 
 
-def test_a_post_that_marathon_gave_up_waiting_for_may_be_carried_out_yet(
+def test_a_post_that_timed_out_in_marathon_may_still_be_carried_out(
     marathon: responses.RequestsMock,
 ) -> None:
     marathon.post(APPS, status=503, json={"message": "Futures timed out"})
@@ -460,7 +462,7 @@ def test_a_post_that_marathon_gave_up_waiting_for_may_be_carried_out_yet(
     assert caught.value.headers == {"Retry-After": "5"}
 
 
-def test_a_502_keeps_its_code_and_class_when_the_app_is_not_there(
+def test_a_502_keeps_its_code_and_class_if_the_app_does_not_exist(
     marathon: responses.RequestsMock,
 ) -> None:
     marathon.post(APPS, status=502, body=says.HTML_502)
@@ -470,7 +472,9 @@ def test_a_502_keeps_its_code_and_class_when_the_app_is_not_there(
     assert (caught.value.code, caught.value.status) == ("marathon_busy", 503)
 
 
-def test_already_exists_is_a_success_for_an_id_of_ours(marathon: responses.RequestsMock) -> None:
+def test_already_exists_is_a_success_because_ids_are_unique(
+    marathon: responses.RequestsMock,
+) -> None:
     marathon.post(APPS, status=409, json=says.EXISTS)
     marathon.get(APP, json={"app": says.app("1.4.0")})
     assert use(create)["id"] == says.APP_ID
@@ -490,7 +494,7 @@ def test_already_exists_is_a_success_for_an_id_of_ours(marathon: responses.Reque
         ({"body": requests.exceptions.ProxyError("no")}, "marathon_unreachable"),
     ],
 )
-def test_a_post_that_was_certainly_not_carried_out_is_sent_once_and_not_asked_about(
+def test_a_post_that_was_not_carried_out_is_sent_once_and_not_checked(
     answer: dict[str, Any], code: str, marathon: responses.RequestsMock
 ) -> None:
     marathon.post(APPS, **answer)
@@ -534,7 +538,7 @@ def test_a_file_is_read_from_the_agent(
     assert len(infos) == 1
 
 
-def test_an_agent_beside_the_admin_router_gets_no_credentials(
+def test_an_agent_outside_the_admin_router_gets_no_credentials(
     marathon: responses.RequestsMock,
 ) -> None:
     marathon.get("http://marathon.mesos:8080/v2/info", json={"frameworkId": "F"})
@@ -548,14 +552,14 @@ def test_an_agent_beside_the_admin_router_gets_no_credentials(
 
 
 @pytest.mark.parametrize("body", ["", "<html>Not found</html>", json.dumps({"message": "No"})])
-def test_a_file_that_is_not_there_is_not_found(body: str, marathon: responses.RequestsMock) -> None:
+def test_a_missing_file_is_not_found(body: str, marathon: responses.RequestsMock) -> None:
     marathon.get(f"{URL}/v2/info", json={"frameworkId": "F"})
     marathon.get(re.compile(".*/(files/read|state)"), status=404, body=body)
     with pytest.raises(NotFound, match="no file stdout"):
         use(lambda m: m.read_file(task(), "stdout", 0, 10))
 
 
-def test_a_closed_client_says_so() -> None:
+def test_a_closed_client_raises_a_clear_error() -> None:
     async def late() -> None:
         marathon = Marathon(URL)
         await marathon.close()

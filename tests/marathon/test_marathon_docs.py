@@ -1,4 +1,4 @@
-"""The numbers of docs/marathon.md are those of the code."""
+"""docs/marathon.md and the code have the same numbers."""
 
 import json
 import re
@@ -42,22 +42,22 @@ ID = "0e38b688-86e3-4966-9060-cf01eef59426"
         f"more than {blocking_http.MAX_RESPONSE_BYTES >> 20} MiB is refused",
     ],
 )
-def test_a_number_is_that_of_the_code(said: str) -> None:
+def test_a_number_in_the_docs_is_the_one_in_the_code(said: str) -> None:
     assert said in PAGE
 
 
-def test_registrations_that_nobody_is_sure_of_are_watched_for_as_long_as_is_said() -> None:
+def test_unsure_registrations_are_watched_as_long_as_documented() -> None:
     assert "for a minute at least" in PAGE
     assert registration.UNSURE_SECONDS == 60
     assert (len(client.CHANGE_PAUSES), client.THREADS) == (4, 8)
 
 
-def test_an_app_is_as_large_as_is_said() -> None:
+def test_an_app_is_as_large_as_documented() -> None:
     app = app_definition.app(
         ID, SAMPLE, Options(), "2016-04-02T23:09:47.123Z", PlacementSettings(remote=True)
     )
     whole = json.dumps(app).encode()
     said = re.search(r"about (\d+) KB, nearly all of it the runner; (\d+) KB compressed", PAGE)
     assert said
-    for size, told in zip((whole, zlib.compress(whole, 9)), said.groups(), strict=True):
-        assert len(size) / 1000 == pytest.approx(int(told), rel=0.05)
+    for size, shown in zip((whole, zlib.compress(whole, 9)), said.groups(), strict=True):
+        assert len(size) / 1000 == pytest.approx(int(shown), rel=0.05)

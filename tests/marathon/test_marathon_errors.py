@@ -1,4 +1,4 @@
-"""Every status_error of the contract becomes one clear error in Marathon's own words."""
+"""Every error response becomes one clear error in Marathon's own words."""
 
 import json
 from typing import Any
@@ -60,7 +60,7 @@ def answer(status: int, body: Any = b"", **headers: str) -> MarathonResponse:
         (301, b"", MarathonRefused, "marathon_redirects", "redirects to nowhere"),
     ],
 )
-def test_each_refusal_has_its_class_its_code_and_marathons_words(
+def test_each_error_response_has_its_class_its_code_and_marathons_words(
     status: int, body: Any, kind: type[FobError], code: str, said: str
 ) -> None:
     error = status_error(answer(status, body))
@@ -75,12 +75,12 @@ def test_each_refusal_has_its_class_its_code_and_marathons_words(
     ("headers", "seconds"),
     [({}, "5"), ({"Retry-After": "17"}, "17"), ({"Retry-After": "Wed, 21 Oct"}, "5")],
 )
-def test_busy_says_when_to_come_back(headers: dict[str, str], seconds: str) -> None:
+def test_busy_has_a_retry_after(headers: dict[str, str], seconds: str) -> None:
     error = status_error(answer(503, b"", **headers))
     assert error.headers == {"Retry-After": seconds}
 
 
-def test_a_redirected_change_names_the_right_url_without_its_secrets() -> None:
+def test_the_error_of_a_redirect_names_the_right_url_without_secrets() -> None:
     error = status_error(answer(301, b"", Location="https://ann:s3cret@master/v2/apps?token=abc"))
     assert "https://master/v2/apps" in error.message
     assert "s3cret" not in error.message
@@ -101,20 +101,20 @@ def test_a_redirected_change_names_the_right_url_without_its_secrets() -> None:
         7,
     ],
 )
-def test_no_shape_of_a_refusal_is_too_odd(body: Any) -> None:
+def test_any_json_is_accepted_as_an_error_body(body: Any) -> None:
     assert status_error(answer(422, body)).message
 
 
-def test_html_is_reduced_to_its_words() -> None:
+def test_html_is_reduced_to_its_text() -> None:
     said = quoted(answer(401, says.HTML_401.encode()))
     assert said == "401 Authorization Required 401 Authorization Required openresty"
 
 
-def test_long_pages_are_cut() -> None:
+def test_long_messages_are_shortened() -> None:
     assert len(quoted(answer(500, b"x" * 10_000))) == MAX_QUOTED_CHARACTERS
 
 
-def test_bytes_that_are_no_text_do_not_break_the_message() -> None:
+def test_bytes_that_are_not_text_do_not_break_the_message() -> None:
     assert status_error(answer(500, b"\xff\xfe\x00")).message
 
 

@@ -1,4 +1,4 @@
-"""The event stream: frames cut anywhere, a thread that hears at once, comes back and stops."""
+"""The event stream: frames split anywhere, a thread that delivers, reconnects and stops."""
 
 import asyncio
 import json
@@ -67,24 +67,24 @@ def fed(pieces: list[bytes]) -> tuple[list[Frame], str]:
 
 
 @pytest.mark.parametrize("size", range(1, 12))
-def test_frames_are_the_same_however_the_bytes_are_split(size: int) -> None:
+def test_frames_do_not_depend_on_how_the_bytes_are_split(size: int) -> None:
     pieces = [STREAM[i : i + size] for i in range(0, len(STREAM), size)]
     assert fed(pieces) == (FRAMES, "7")
 
 
-def test_a_frame_may_be_cut_anywhere() -> None:
+def test_a_frame_may_be_split_anywhere() -> None:
     for at in range(1, len(STREAM)):
         assert fed([STREAM[:at], STREAM[at:]]) == (FRAMES, "7")
 
 
-def test_many_pieces_of_a_long_line_cost_little() -> None:
+def test_a_long_line_in_many_chunks_is_parsed_in_linear_time() -> None:
     frames, began = FrameParser(), time.monotonic()
     for _ in range(200):
         assert not list(frames.feed(b"x" * 65536))
     assert time.monotonic() - began < 5
 
 
-def test_a_line_without_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overlong_line_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "MAX_RESPONSE_BYTES", 1000)
     frames = FrameParser()
     assert len(list(frames.feed(b"data: " + b"x" * 900 + b"\n\n" + b"y" * 900))) == 1
@@ -102,11 +102,11 @@ def test_pauses_double_up_to_a_limit() -> None:
 # the follower
 
 
-class Ear:
-    """A listener that remembers what it was told, and when."""
+class Recorder:
+    """A listener that records its calls, and when they came."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.events: list[MarathonEvent] = []
         self.heard_at = 0.0
         self._news = asyncio.Event()
@@ -123,7 +123,7 @@ class Ear:
         self._note("heard")
 
     def _note(self, what: str) -> None:
-        self.told.append(what)
+        self.calls.append(what)
         self._news.set()
 
     async def until(self, check: Callable[[], Any]) -> None:
@@ -136,10 +136,10 @@ class Ear:
 @asynccontextmanager
 async def following(url: str, **settings: Any) -> Any:
     marathon = Marathon(url, **settings)
-    ear = Ear()
-    marathon.follow(ear)
+    recorder = Recorder()
+    marathon.follow(recorder)
     try:
-        yield ear
+        yield recorder
     finally:
         await marathon.close()
 
@@ -151,7 +151,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
 @pytest.mark.parametrize(("head", "wrap"), [(CHUNKED, chunk), (UNTIL_CLOSED, bytes)])
-def test_an_event_is_heard_within_moments_of_its_last_byte(
+def test_an_event_is_delivered_right_after_its_last_byte(
     head: bytes, wrap: Callable[[bytes], bytes], end: bytes
 ) -> None:
     sent_at: list[float] = []
@@ -164,17 +164,17 @@ def test_an_event_is_heard_within_moments_of_its_last_byte(
         exchange.hang()
 
     async def listen(url: str) -> float:
-        async with following(url) as ear:
-            await ear.until(lambda: ear.events)
-            assert ear.events == [MarathonEvent("status_update_event", {"n": 1})]
-            return float(ear.heard_at)
+        async with following(url) as recorder:
+            await recorder.until(lambda: recorder.events)
+            assert recorder.events == [MarathonEvent("status_update_event", {"n": 1})]
+            return float(recorder.heard_at)
 
     with serving(dribble) as server:
         heard_at = asyncio.run(listen(server.url))
         assert heard_at - sent_at[0] < 0.1
 
 
-def test_only_the_events_we_know_are_asked_for_and_told() -> None:
+def test_only_known_events_are_requested_and_delivered() -> None:
     def play(exchange: Exchange) -> None:
         exchange.send(
             UNTIL_CLOSED
@@ -187,9 +187,9 @@ def test_only_the_events_we_know_are_asked_for_and_told() -> None:
         exchange.hang()
 
     async def listen(url: str) -> list[MarathonEvent]:
-        async with following(url) as ear:
-            await ear.until(lambda: ear.events)
-            return list(ear.events)
+        async with following(url) as recorder:
+            await recorder.until(lambda: recorder.events)
+            return list(recorder.events)
 
     with serving(play) as server:
         assert asyncio.run(listen(server.url)) == [MarathonEvent("status_update_event", {"n": 2})]
@@ -197,19 +197,19 @@ def test_only_the_events_we_know_are_asked_for_and_told() -> None:
         assert server.seen[0].headers["accept"] == "text/event-stream"
 
 
-def test_a_stream_that_ends_is_opened_again_from_where_it_was() -> None:
+def test_a_stream_that_ended_is_reopened_at_its_last_id() -> None:
     def play(exchange: Exchange) -> None:
         exchange.send(UNTIL_CLOSED + b"id: 41\n" + frame(n=1) + b"id: 42\n" + frame(n=2))
         exchange.sock.shutdown(2)
 
     async def listen(url: str) -> list[str]:
-        async with following(url) as ear:
-            await ear.until(lambda: ear.told.count("attached") == 3)
-            return list(ear.told)
+        async with following(url) as recorder:
+            await recorder.until(lambda: recorder.calls.count("attached") == 3)
+            return list(recorder.calls)
 
     with serving(play) as server:
-        told = asyncio.run(listen(server.url))
-        assert [word for word in told if word != "heard"][:4] == ["attached", "lost"] * 2
+        calls = asyncio.run(listen(server.url))
+        assert [word for word in calls if word != "heard"][:4] == ["attached", "lost"] * 2
         ids = [seen.headers.get("last-event-id") for seen in server.seen]
         assert ids[:3] == [None, "42", "42"]
 
@@ -224,7 +224,7 @@ def test_a_stream_that_ends_is_opened_again_from_where_it_was() -> None:
         UNTIL_CLOSED + frame(n=1)[:-9],
     ],
 )
-def test_a_stream_that_falls_silent_is_dead(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_stream_is_reopened(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "SILENCE_SECONDS", 0.2)
 
     def play(exchange: Exchange) -> None:
@@ -232,8 +232,8 @@ def test_a_stream_that_falls_silent_is_dead(begun: bytes, monkeypatch: pytest.Mo
         exchange.hang()
 
     async def listen(url: str) -> None:
-        async with following(url) as ear:
-            await ear.until(lambda: ear.told == ["attached", "lost", "attached"])
+        async with following(url) as recorder:
+            await recorder.until(lambda: recorder.calls == ["attached", "lost", "attached"])
 
     with serving(play) as server:
         asyncio.run(listen(server.url))
@@ -251,9 +251,9 @@ def test_heartbeats_keep_a_quiet_stream_alive(monkeypatch: pytest.MonkeyPatch) -
         exchange.hang()
 
     async def listen(url: str) -> None:
-        async with following(url) as ear:
-            await ear.until(lambda: ear.events)
-            assert ear.told == ["attached", "heard"]
+        async with following(url) as recorder:
+            await recorder.until(lambda: recorder.events)
+            assert recorder.calls == ["attached", "heard"]
 
     with serving(play) as server:
         asyncio.run(listen(server.url))
@@ -269,7 +269,7 @@ def test_heartbeats_keep_a_quiet_stream_alive(monkeypatch: pytest.MonkeyPatch) -
         (302, {"Location": "/v2/events"}, "in a circle"),
     ],
 )
-def test_a_refused_stream_is_logged_once_and_tried_again(
+def test_a_stream_that_fails_is_logged_once_and_retried(
     status: int, headers: dict[str, str], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def play(exchange: Exchange) -> None:
@@ -281,8 +281,8 @@ def test_a_refused_stream_is_logged_once_and_tried_again(
             exchange.hang()
 
     async def listen(url: str) -> None:
-        async with following(url) as ear:
-            await ear.until(lambda: ear.told == ["attached"])
+        async with following(url) as recorder:
+            await recorder.until(lambda: recorder.calls == ["attached"])
 
     with serving(play) as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(event_stream, "MAX_PAUSE", 0.01)
@@ -292,7 +292,7 @@ def test_a_refused_stream_is_logged_once_and_tried_again(
     assert said in warnings[0]
 
 
-# a standby sends us to the leader
+# a standby redirects to the leader
 
 
 def leader(exchange: Exchange) -> None:
@@ -312,8 +312,8 @@ def test_credentials_follow_a_redirect_only_to_the_leader_our_marathon_names(
             exchange.answer(302, Location=f"{target.url}{exchange.path}")
 
     async def listen(url: str) -> None:
-        async with following(url, token="t") as ear:
-            await ear.until(lambda: ear.events)
+        async with following(url, token="t") as recorder:
+            await recorder.until(lambda: recorder.events)
 
     with serving(leader) as target, serving(standby) as server:
         asyncio.run(listen(server.url))
@@ -334,15 +334,15 @@ def in_the_stream(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("play", [before_headers, in_the_stream])
-def test_it_stops_at_once_whatever_the_server_does(
+def test_the_follower_stops_at_once_whatever_the_server_does(
     play: Callable[[Exchange], None], tls: bool, tmp_path: Path
 ) -> None:
     pki = certificates.make(tmp_path) if tls else None
 
     async def stop(server: Any) -> float:
-        async with following(server.url, ca=str(pki.ca) if pki else "") as ear:
+        async with following(server.url, ca=str(pki.ca) if pki else "") as recorder:
             if play is in_the_stream:
-                await ear.until(lambda: ear.told == ["attached"])
+                await recorder.until(lambda: recorder.calls == ["attached"])
             else:
                 await asyncio.to_thread(server.asked.wait, 10)
             began = time.monotonic()
@@ -359,13 +359,13 @@ def test_it_stops_at_once_whatever_the_server_does(
         assert asyncio.run(stop(server)) < 1
 
 
-def test_it_stops_at_once_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_follower_stops_at_once_between_two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "FIRST_PAUSE", 60.0)
     monkeypatch.setattr(event_stream, "MAX_PAUSE", 60.0)
 
     async def stop(url: str) -> float:
-        async with following(url) as ear:
-            await ear.until(lambda: ear.told == ["attached", "lost"])
+        async with following(url) as recorder:
+            await recorder.until(lambda: recorder.calls == ["attached", "lost"])
             began = time.monotonic()
         return time.monotonic() - began
 
@@ -377,7 +377,7 @@ def test_it_stops_at_once_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> 
         assert asyncio.run(stop(server.url)) < 1
 
 
-def test_nothing_is_heard_after_the_stop() -> None:
+def test_the_listener_is_not_called_after_the_stop() -> None:
     def flood(exchange: Exchange) -> None:
         exchange.send(CHUNKED)
         while not exchange.ended.is_set():
@@ -385,21 +385,21 @@ def test_nothing_is_heard_after_the_stop() -> None:
 
     async def listen(url: str) -> None:
         marathon = Marathon(url)
-        ear = Ear()
-        follower = marathon.follow(ear)
-        await ear.until(lambda: ear.events)
+        recorder = Recorder()
+        follower = marathon.follow(recorder)
+        await recorder.until(lambda: recorder.events)
         await follower.stop()
         await asyncio.sleep(0)
-        heard = len(ear.told)
+        heard = len(recorder.calls)
         await marathon.close()
         await follower.stop()
-        assert len(ear.told) == heard
+        assert len(recorder.calls) == heard
 
     with serving(flood) as server:
         asyncio.run(listen(server.url))
 
 
-def test_a_loop_that_has_gone_ends_the_thread() -> None:
+def test_a_closed_loop_ends_the_thread() -> None:
     def play(exchange: Exchange) -> None:
         exchange.send(UNTIL_CLOSED)
         go_on.wait(10)
@@ -410,9 +410,9 @@ def test_a_loop_that_has_gone_ends_the_thread() -> None:
 
     async def leave(url: str) -> Marathon:
         marathon = Marathon(url)
-        ear = Ear()
-        marathon.follow(ear)
-        await ear.until(lambda: ear.told == ["attached"])
+        recorder = Recorder()
+        marathon.follow(recorder)
+        await recorder.until(lambda: recorder.calls == ["attached"])
         return marathon
 
     with serving(play) as server:
@@ -424,7 +424,7 @@ def test_a_loop_that_has_gone_ends_the_thread() -> None:
         asyncio.run(marathon.close())
 
 
-def test_answers_of_a_real_frame_are_kept() -> None:
+def test_the_data_of_a_frame_is_parsed() -> None:
     update = says.status_update("TASK_RUNNING")
     (parsed,) = FrameParser().feed(frame(**update))
     assert json.loads(parsed.data) == update

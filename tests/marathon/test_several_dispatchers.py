@@ -1,4 +1,4 @@
-"""Several dispatchers on one Marathon give the same answers, whoever changes what."""
+"""Several dispatchers on one Marathon return the same, whichever of them makes a change."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def both(dispatch: Callable[..., Dispatcher]) -> Both:
 
 
 def same(both: Both, path: str) -> bytes:
-    """The answer of both, once it is one: news reach them one after the other."""
+    """Return the response of both once it is the same: events reach them one after the other."""
 
     def agreed() -> list[bytes]:
         answers = [each.ask("GET", path) for each in both]
@@ -34,21 +34,21 @@ def same(both: Both, path: str) -> bytes:
 
 
 def user(cluster: Cluster, method: str, path: str, **options: Any) -> None:
-    """What a user of Marathon does without asking fob."""
+    """Send a request to Marathon directly, without fob."""
     answer = requests.request(method, cluster.url + path, timeout=30, **options)
     assert answer.status_code == 200, answer.text
 
 
 def gone(both: Both, id_: str) -> None:
-    """The function is nowhere any more."""
+    """Check that the function exists nowhere any more."""
     for each in both:
         live.until(lambda each=each: id_ not in each.listed(), "a list without it")
         for route in ROUTES:
-            assert each.refusal("GET", route.format(id_))[:2] == (404, "not_found")
+            assert each.error("GET", route.format(id_))[:2] == (404, "not_found")
 
 
 @pytest.mark.parametrize("version", ["1.1.1", "1.11.24"])
-def test_what_one_made_the_other_finds_calls_changes_and_removes(
+def test_a_function_of_one_dispatcher_is_found_called_changed_and_removed_by_another(
     both: Both, cluster: Cluster
 ) -> None:
     one, other = both
@@ -69,20 +69,18 @@ def test_what_one_made_the_other_finds_calls_changes_and_removes(
     assert cluster.apps == {}
 
 
-def test_its_file_is_forgotten_by_its_dispatcher_when_it_is_removed_there_again(
+def test_a_dispatcher_drops_the_file_when_the_function_is_removed_there_too(
     both: Both,
 ) -> None:
     one, other = both
     id_ = one.gen(query="?instances=0")
     other.answer("DELETE", f"/api/functions/{id_}")
     assert f"{id_}.snippet" in one.files()
-    assert [each.refusal("DELETE", f"/api/functions/{id_}")[0] for each in both] == [404, 404]
+    assert [each.error("DELETE", f"/api/functions/{id_}")[0] for each in both] == [404, 404]
     assert one.files() == []
 
 
-def test_what_a_user_of_marathon_scales_and_removes_is_seen_by_all(
-    both: Both, cluster: Cluster
-) -> None:
+def test_changes_made_in_marathon_are_seen_by_all(both: Both, cluster: Cluster) -> None:
     id_ = both[0].gen()
     app = f"/v2/apps/fob-aviary/{id_}"
     assert both[1].call(id_) == HELLO
@@ -96,7 +94,7 @@ def test_what_a_user_of_marathon_scales_and_removes_is_seen_by_all(
     gone(both, id_)
 
 
-def test_a_group_deleted_under_them_takes_its_functions_and_comes_back_with_new_ones(
+def test_a_group_deleted_in_marathon_takes_its_functions_and_is_recreated(
     both: Both, cluster: Cluster
 ) -> None:
     ids = [each.gen() for each in both]
@@ -111,14 +109,16 @@ def test_a_group_deleted_under_them_takes_its_functions_and_comes_back_with_new_
     assert both[0].listed() == both[1].listed() == [again]
 
 
-def test_both_register_at_once(both: Both) -> None:
+def test_two_dispatchers_register_at_the_same_time(both: Both) -> None:
     with ThreadPoolExecutor(10) as pool:
         made = list(pool.map(lambda n: both[n % 2].gen(query="?instances=0"), range(20)))
     same(both, "/api/functions")
     assert sorted(both[0].listed()) == sorted(both[1].listed()) == sorted(made)
 
 
-def test_both_remove_the_same_function_at_once(both: Both, cluster: Cluster) -> None:
+def test_two_dispatchers_remove_the_same_function_at_the_same_time(
+    both: Both, cluster: Cluster
+) -> None:
     ids = [both[0].gen(query="?instances=0") for _ in range(5)]
     for id_ in ids:
         path = f"/api/functions/{id_}"
@@ -129,10 +129,10 @@ def test_both_remove_the_same_function_at_once(both: Both, cluster: Cluster) -> 
     assert cluster.apps == {}
 
 
-def test_behind_one_address_a_client_s_whole_day_is_the_same(
+def test_a_client_of_a_load_balancer_notices_no_difference(
     both: Both, front: Dispatcher, cluster: Cluster
 ) -> None:
-    """Each request goes to the other dispatcher than the one before."""
+    """Consecutive requests go to different dispatchers."""
     id_ = front.gen(query="?name=hello")
     for _ in range(2):
         assert front.call(id_) == HELLO
@@ -147,13 +147,13 @@ def test_behind_one_address_a_client_s_whole_day_is_the_same(
         assert front.answer("GET", f"/api/functions/{id_}")["name"] == "bye"
     front.answer("DELETE", f"/api/functions/{id_}")
     for _ in range(2):
-        assert front.refusal("GET", f"/api/functions/{id_}")[0] == 404
+        assert front.error("GET", f"/api/functions/{id_}")[0] == 404
     assert [len(each.files()) for each in both].count(0) >= 1
 
 
 @pytest.fixture
 def front(both: Both) -> Iterator[Dispatcher]:
-    """One address for both, which takes turns."""
+    """A load balancer that alternates between both dispatchers."""
     turns = itertools.cycle(both)
 
     def play(exchange: Exchange) -> None:
@@ -166,7 +166,7 @@ def front(both: Both) -> Iterator[Dispatcher]:
 
 
 class Front(Dispatcher):
-    """What a client sees of the dispatchers behind an address."""
+    """The dispatchers behind a load balancer, as a client sees them."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -1,4 +1,4 @@
-"""The table of tasks: what events and answers of all versions make of it, and who is woken."""
+"""The table of tasks: events and responses of all versions, and which waiters they wake."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ APP_ID = says.APP_ID
 
 
 class Scripted:
-    """A Marathon whose list of apps the test sets, and whose events the test tells."""
+    """A Marathon whose apps the test sets and whose events the test sends."""
 
     def __init__(self, *apps: dict[str, Any]) -> None:
         self.listed: list[dict[str, Any]] = list(apps)
@@ -98,7 +98,7 @@ def run(test: Callable[[], Awaitable[Any]]) -> Any:
 
 
 @pytest.mark.parametrize("version", says.VERSIONS)
-def test_a_task_comes_runs_and_goes_by_events_alone(version: str) -> None:
+def test_a_task_appears_runs_and_disappears_by_events_alone(version: str) -> None:
     async def test() -> None:
         table = Table(says.app(version))
         await table.attach()
@@ -121,7 +121,7 @@ def test_a_task_comes_runs_and_goes_by_events_alone(version: str) -> None:
 
 @pytest.mark.parametrize("version", ["1.4.0", "1.5.8", "1.11.24"])
 @pytest.mark.parametrize("key", ["runSpecId", "appId"])
-def test_the_health_of_an_instance_is_that_of_its_task(version: str, key: str) -> None:
+def test_the_health_of_an_instance_applies_to_its_task(version: str, key: str) -> None:
     async def test() -> None:
         table = Table(says.app(version, [says.task(version)]))
         await table.attach()
@@ -135,7 +135,7 @@ def test_the_health_of_an_instance_is_that_of_its_task(version: str, key: str) -
     run(test)
 
 
-def test_the_health_of_one_instance_is_not_that_of_another() -> None:
+def test_the_health_of_one_instance_does_not_apply_to_another() -> None:
     async def test() -> None:
         other = says.task("1.5.8") | {"id": f"{says.FLAT_ID}.{says.INSTANCE[:-1]}f"}
         table = Table(says.app("1.5.8", [says.task("1.5.8"), other]))
@@ -151,7 +151,7 @@ def test_the_health_of_one_instance_is_not_that_of_another() -> None:
     "state",
     ["FINISHED", "FAILED", "LOST", "ERROR", "DROPPED", "GONE", "GONE_BY_OPERATOR", "UNKNOWN"],
 )
-def test_a_task_that_ended_is_gone_and_the_failure_is_kept(state: str) -> None:
+def test_an_ended_task_is_removed_and_its_failure_kept(state: str) -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
@@ -167,7 +167,7 @@ def test_a_task_that_ended_is_gone_and_the_failure_is_kept(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["TASK_KILLING", "TASK_UNREACHABLE", "TASK_NEW_IN_MESOS_9"])
-def test_a_task_in_any_other_state_is_there_and_not_ready(state: str) -> None:
+def test_a_task_in_any_other_state_is_kept_and_not_ready(state: str) -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
@@ -177,7 +177,7 @@ def test_a_task_in_any_other_state_is_there_and_not_ready(state: str) -> None:
     run(test)
 
 
-def test_a_task_out_of_reach_is_ready_again_when_it_is_back() -> None:
+def test_an_unreachable_task_is_ready_again_when_it_returns() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
@@ -189,7 +189,7 @@ def test_a_task_out_of_reach_is_ready_again_when_it_is_back() -> None:
     run(test)
 
 
-def test_an_event_that_comes_twice_counts_once() -> None:
+def test_a_repeated_event_counts_once() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
@@ -201,7 +201,7 @@ def test_an_event_that_comes_twice_counts_once() -> None:
     run(test)
 
 
-def test_a_task_that_moved_is_where_its_last_event_says() -> None:
+def test_a_task_is_where_its_last_event_says() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
@@ -225,7 +225,7 @@ def test_a_task_that_moved_is_where_its_last_event_says() -> None:
         {"healthCheckResults": ["x"]},
     ],
 )
-def test_an_odd_task_in_a_list_hides_no_other(odd: dict[str, Any]) -> None:
+def test_a_malformed_task_in_a_list_hides_no_other(odd: dict[str, Any]) -> None:
     async def test() -> None:
         broken = says.task("1.5.8") | {"id": "odd"} | odd
         table = Table(says.app("1.5.8", [broken, says.task("1.5.8")]))
@@ -238,7 +238,7 @@ def test_an_odd_task_in_a_list_hides_no_other(odd: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "key", ["ports", "ipAddresses", "healthCheckResults", "startedAt", "state", "slaveId", "host"]
 )
-def test_a_null_is_as_good_as_nothing(key: str) -> None:
+def test_null_is_the_same_as_a_missing_key(key: str) -> None:
     app = says.app("1.5.8", [says.task("1.5.8") | {key: None}], labels=None, env=None)
     (task,) = tasks_of(app)
     assert task.id == says.task_id("1.5.8")
@@ -260,7 +260,7 @@ def test_late_events_change_nothing(version: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["task", "instance"])
-def test_a_task_killed_for_its_health_leaves_the_reason(kind: str) -> None:
+def test_a_task_killed_as_unhealthy_leaves_the_reason(kind: str) -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
@@ -275,7 +275,7 @@ def test_a_task_killed_for_its_health_leaves_the_reason(kind: str) -> None:
     run(test)
 
 
-def test_an_app_that_ended_leaves_nothing() -> None:
+def test_a_terminated_app_leaves_nothing() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")], lastTaskFailure=says.failure("x")))
         await table.attach()
@@ -286,7 +286,7 @@ def test_an_app_that_ended_leaves_nothing() -> None:
     run(test)
 
 
-def test_other_peoples_apps_are_not_ours() -> None:
+def test_apps_of_other_groups_are_ignored() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
@@ -308,7 +308,7 @@ def test_other_peoples_apps_are_not_ours() -> None:
         {"appId": APP_ID, "taskStatus": "TASK_RUNNING", "taskId": "x", "ipAddresses": [7]},
     ],
 )
-def test_an_odd_event_is_passed_over(data: dict[str, Any]) -> None:
+def test_a_malformed_event_is_ignored(data: dict[str, Any]) -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         await table.attach()
@@ -320,7 +320,7 @@ def test_an_odd_event_is_passed_over(data: dict[str, Any]) -> None:
     run(test)
 
 
-def test_an_app_without_health_checks_is_known_from_its_creation() -> None:
+def test_an_app_without_health_checks_is_known_as_such_from_its_creation() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
@@ -348,7 +348,7 @@ def test_one_of_several_checks_does_not_make_a_task_ready() -> None:
     run(test)
 
 
-def test_an_event_costs_the_same_however_many_apps_there_are() -> None:
+def test_the_cost_of_an_event_does_not_depend_on_the_number_of_apps() -> None:
     def busy(table: Table) -> float:
         best = 1.0
         for _ in range(5):
@@ -373,10 +373,10 @@ def crowd(number: int) -> list[dict[str, Any]]:
     return [says.app("1.5.8"), *others]
 
 
-# resynchronisation
+# rebuilding
 
 
-def test_the_list_replaces_what_events_got_wrong() -> None:
+def test_the_list_corrects_what_events_missed() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")], lastTaskFailure=says.failure("x")))
         await table.attach()
@@ -391,7 +391,7 @@ def test_the_list_replaces_what_events_got_wrong() -> None:
     run(test)
 
 
-def test_a_lost_task_that_the_list_has_again_is_back() -> None:
+def test_a_lost_task_returns_with_the_list() -> None:
     async def test() -> None:
         table = Table(says.app("1.1.1", [says.task("1.1.1")]))
         await table.attach()
@@ -404,7 +404,7 @@ def test_a_lost_task_that_the_list_has_again_is_back() -> None:
     run(test)
 
 
-def test_events_during_the_list_win_over_it() -> None:
+def test_events_during_the_request_override_the_list() -> None:
     async def test() -> None:
         stale = says.app("1.5.8", [says.task("1.5.8")])
         table = Table(stale)
@@ -424,7 +424,7 @@ def test_events_during_the_list_win_over_it() -> None:
     run(test)
 
 
-def test_the_list_is_asked_for_once_even_when_no_event_proves_the_stream(
+def test_the_list_is_requested_once_even_without_a_first_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(task_table, "ATTACH_GRACE", 0.01)
@@ -441,7 +441,7 @@ def test_the_list_is_asked_for_once_even_when_no_event_proves_the_stream(
     run(test)
 
 
-def test_the_table_is_good_enough_while_marathon_is_away() -> None:
+def test_the_table_stays_fresh_while_marathon_is_away() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         table.marathon.away = True
@@ -455,7 +455,7 @@ def test_the_table_is_good_enough_while_marathon_is_away() -> None:
     run(test)
 
 
-def test_a_list_that_fails_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_list_is_requested_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "FIRST_PAUSE", 0.001)
 
     async def test() -> None:
@@ -467,7 +467,7 @@ def test_a_list_that_fails_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -
     run(test)
 
 
-def test_a_stream_lost_during_the_list_leaves_the_table_stale() -> None:
+def test_a_stream_lost_during_the_request_leaves_the_table_stale() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8", [says.task("1.5.8")]))
         table.marathon.answer.clear()
@@ -499,7 +499,7 @@ def test_the_newer_failure_is_kept() -> None:
 # waiting
 
 
-def test_a_change_wakes_those_who_wait_for_its_app_and_no_others() -> None:
+def test_a_change_wakes_only_the_waiters_of_its_app() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
@@ -513,7 +513,7 @@ def test_a_change_wakes_those_who_wait_for_its_app_and_no_others() -> None:
     run(test)
 
 
-def test_what_changes_nothing_wakes_nobody() -> None:
+def test_an_event_without_a_change_wakes_no_waiter() -> None:
     async def test() -> None:
         table = Table(says.app("1.5.8"))
         await table.attach()
@@ -527,7 +527,7 @@ def test_what_changes_nothing_wakes_nobody() -> None:
     run(test)
 
 
-def test_a_resynchronisation_wakes_everybody() -> None:
+def test_a_rebuilt_table_wakes_all_waiters() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
@@ -539,7 +539,7 @@ def test_a_resynchronisation_wakes_everybody() -> None:
     run(test)
 
 
-def test_a_change_between_the_look_and_the_await_is_not_missed() -> None:
+def test_a_change_between_the_call_and_the_await_is_not_missed() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
@@ -550,7 +550,7 @@ def test_a_change_between_the_look_and_the_await_is_not_missed() -> None:
     run(test)
 
 
-def test_waiting_ends_in_time_and_leaves_no_waiter() -> None:
+def test_waiting_times_out_and_leaves_no_waiter() -> None:
     async def test() -> None:
         table = Table()
         await table.attach()
@@ -570,7 +570,7 @@ def test_waiting_ends_in_time_and_leaves_no_waiter() -> None:
 # with sockets, and with the engine
 
 
-def test_each_connection_is_followed_by_exactly_one_list() -> None:
+def test_each_connection_causes_exactly_one_list_request() -> None:
     update = json.dumps(says.status_update("TASK_RUNNING")).encode()
     frame = b"event: status_update_event\r\ndata: " + update + b"\r\n\r\n"
 
@@ -604,7 +604,7 @@ def test_each_connection_is_followed_by_exactly_one_list() -> None:
         assert kinds == ["events", "list"] * 3
 
 
-def test_the_table_follows_a_real_engine_through_its_death(
+def test_the_table_follows_a_real_engine_across_a_crash(
     start_engine: Callable[..., live.Engine],
 ) -> None:
     check = [{"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1}]
