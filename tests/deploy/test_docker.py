@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -77,8 +78,32 @@ def test_the_image_adds_little_to_its_base(engine: docker_engine.Engine, image: 
 def test_the_image_holds_neither_wheels_nor_the_build_context(
     engine: docker_engine.Engine, image: str
 ) -> None:
-    script = "import os; print(os.listdir('/context'), os.listdir('/opt'))"
-    assert engine.docker("run", "--rm", image, "python", "-c", script) == "[] ['fob']"
+    script = "import os; print(os.path.exists('/context'), os.listdir('/opt'))"
+    assert engine.docker("run", "--rm", image, "python", "-c", script) == "False ['fob']"
+
+
+def test_the_command_is_on_the_path_of_the_image(engine: docker_engine.Engine, image: str) -> None:
+    assert engine.docker("run", "--rm", image, "fob", "--version").startswith("fob ")
+
+
+def test_the_standard_library_is_compiled(engine: docker_engine.Engine, image: str) -> None:
+    script = "import json; print(__import__('os').path.exists(json.__cached__))"
+    assert engine.docker("run", "--rm", image, "python", "-c", script) == "True"
+
+
+def test_the_image_says_what_it_is(engine: docker_engine.Engine, image: str) -> None:
+    labels = json.loads(engine.inspect(image, "{{json .Config.Labels}}"))
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+def test_a_builder_without_buildkit_builds_it(
+    engine: docker_engine.Engine, image: str, tmp_path: Path
+) -> None:
+    context = docker_engine.context(tmp_path)
+    engine.docker(
+        "build", "--tag=fob-classic", *docker_engine.OFFLINE, str(context), buildkit=False
+    )
+    assert engine.docker("run", "--rm", "fob-classic", "fob", "--version").startswith("fob ")
 
 
 def test_sigterm_ends_it_at_once_with_status_zero(

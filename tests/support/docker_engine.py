@@ -24,7 +24,13 @@ import pip
 import live
 
 BASE = "python:3-slim"
-TOOLS = ("sh", "mkdir", "chown", "sleep")  # what the Dockerfile's RUN lines use, and the tests
+TOOLS = (
+    "sh",
+    "mkdir",
+    "chmod",
+    "chown",
+    "sleep",
+)  # what the Dockerfile's RUN lines use, and the tests
 CLONE_NEWNET = 0x40000000
 START_SECONDS = 60
 SKIPPED = re.compile(r"(^|/)(site-packages|dist-packages|test|tests|idlelib|__pycache__)(/|$)")
@@ -100,11 +106,11 @@ class Engine:
             _run("umount", mount)
         _run("ip", "netns", "del", self._namespace)
 
-    def docker(self, *arguments: str, check: bool = True) -> str:
+    def docker(self, *arguments: str, check: bool = True, buildkit: bool = True) -> str:
         """What the docker command prints; a failure of it fails the test, with its words."""
         done = subprocess.run(
             [self._client, "-H", self.host, *arguments],
-            env=os.environ | {"DOCKER_BUILDKIT": "1"},
+            env=os.environ | {"DOCKER_BUILDKIT": f"{buildkit:d}"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -174,17 +180,24 @@ def running(folder: Path) -> Iterator[Engine]:
         engine.stop()
 
 
-def build_fob(engine: Engine, context: Path) -> str:
+OFFLINE = ["--network=none", "--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/context"]
+
+
+def build_fob(engine: Engine, folder: Path) -> str:
     """fob's image, built from the tree and a folder of wheels, with no network; its name."""
+    engine.docker("build", "--tag=fob", *OFFLINE, str(context(folder)))
+    return "fob"
+
+
+def context(context: Path) -> Path:
+    """The folder, filled with what the Dockerfile needs to build without a network."""
     shutil.copytree(live.SERVICE, context / "service")
     for name in ("Dockerfile", ".dockerignore"):
         shutil.copy(live.ROOT / name, context)
     requirements = live.SERVICE / "requirements.txt"
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
     _run(*download, "-d", str(context / "wheels"), "-r", str(requirements))
-    options = ["--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/context/wheels"]
-    engine.docker("build", "--network=none", "--tag=fob", *options, str(context))
-    return "fob"
+    return context
 
 
 def _pack_python(tar: tarfile.TarFile) -> None:
