@@ -1,4 +1,4 @@
-"""Bad calls, end to end on every launcher: a clear error, and the function's other calls unharmed.
+"""Bad calls, end to end on every launcher: a clear error, no effect on the function's other calls.
 
 Bad files and bad dependencies are the business of test_bad_input.py and test_dependencies_live.py.
 """
@@ -15,7 +15,7 @@ from zips import zipped
 
 MEGABYTES_50 = b'{"n": "' + b"x" * 50_000_000 + b'"}'
 JSON = {"Content-Type": "application/json"}
-# each answers the process it runs in, when it is called as it wants to be
+# Each returns the pid of its process if it is called correctly.
 PLAIN = "import os\ndef go(n: int = 0, names: list[str] = []): return os.getpid()\n"
 EVENTS = {
     "plain": PLAIN,
@@ -30,14 +30,14 @@ EVENTS = {
 def fob(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[live.Dispatcher]:
-    """A service for all tests here, one for each launcher."""
+    """One service per launcher for all tests here."""
     dispatcher = live.Dispatcher(tmp_path_factory.mktemp("home"), FOB_LAUNCHER=request.param)
     yield dispatcher
     dispatcher.stop()
 
 
-class Ways:
-    """A function, to be called directly and through the dispatcher."""
+class BothPaths:
+    """Calls a function directly and through the dispatcher."""
 
     def __init__(self, fob: live.Dispatcher, source: str | bytes, query: str = "") -> None:
         self.id = fob.gen(source, query)
@@ -62,9 +62,9 @@ def errors(answers: list[requests.Response], status: int) -> list[Any]:
 
 
 @pytest.fixture(params=EVENTS)
-def function(fob: live.Dispatcher, request: pytest.FixtureRequest) -> Iterator[Ways]:
-    """A function of each convention; what a test does to it leaves its process running."""
-    function = Ways(fob, EVENTS[request.param])
+def function(fob: live.Dispatcher, request: pytest.FixtureRequest) -> Iterator[BothPaths]:
+    """A function of each convention, whose process must survive the test."""
+    function = BothPaths(fob, EVENTS[request.param])
     before = [answer.text for answer in function.get()]
     yield function
     assert [answer.text for answer in function.get()] == before
@@ -74,26 +74,26 @@ def function(fob: live.Dispatcher, request: pytest.FixtureRequest) -> Iterator[W
 @pytest.mark.parametrize(
     "unit", [("[", "]"), ('{"n":', "}"), ("[", "")], ids=["list", "dict", "open"]
 )
-def test_json_nested_100000_deep_is_400(function: Ways, unit: tuple[str, str]) -> None:
+def test_json_nested_100000_deep_is_400(function: BothPaths, unit: tuple[str, str]) -> None:
     body = (unit[0] * 100_000 + "1" + unit[1] * 100_000).encode()
     for error in errors(function.post(body), 400):
         assert (error["code"], error["message"]) == ("bad_body", "the body is too deeply nested")
 
 
-def test_an_argument_of_50_mb_is_413(function: Ways) -> None:
+def test_an_argument_of_50_mb_is_413(function: BothPaths) -> None:
     for error in errors(function.post(MEGABYTES_50), 413):
         assert error["message"] == "the body is larger than 16777216 bytes"
 
 
 @pytest.mark.parametrize("query", ["n=%ff", "%fe=1", "n=1&x=%c3%28"])
-def test_a_query_that_is_not_utf_8_is_400(function: Ways, query: str) -> None:
+def test_a_query_that_is_not_utf_8_is_400(function: BothPaths, query: str) -> None:
     for error in errors(function.get(f"/?{query}"), 400):
         assert error["code"] == "bad_arguments"
         assert error["message"].endswith("is not UTF-8")
 
 
-def test_a_path_that_is_not_utf_8_is_400_where_it_is_looked_at(fob: live.Dispatcher) -> None:
-    function = Ways(fob, "def main(args): return {'path': args['__ow_path']}\n")
+def test_a_path_that_is_not_utf_8_is_400_if_the_function_reads_it(fob: live.Dispatcher) -> None:
+    function = BothPaths(fob, "def main(args): return {'path': args['__ow_path']}\n")
     assert "'/%FF' is not UTF-8" in errors(function.get("/%ff"), 400)[0]["message"]
     assert function.get("/%c3%a9")[1].json()["result"] == {"path": "/é"}
 
@@ -109,7 +109,7 @@ def test_a_path_that_is_not_utf_8_is_400_where_it_is_looked_at(fob: live.Dispatc
 def test_wrong_and_surplus_arguments_are_all_named(
     fob: live.Dispatcher, query: str, body: Any, faults: list[str]
 ) -> None:
-    function = Ways(fob, PLAIN)
+    function = BothPaths(fob, PLAIN)
     path = f"/?{query}"
     answers = function.get(path) if body is None else function.post(json.dumps(body).encode(), path)
     for error in errors(answers, 400):
@@ -119,15 +119,15 @@ def test_wrong_and_surplus_arguments_are_all_named(
 
 
 def test_missing_arguments_are_all_named(fob: live.Dispatcher) -> None:
-    function = Ways(fob, "def go(a, b, *, c): return 1\n")
+    function = BothPaths(fob, "def go(a, b, *, c): return 1\n")
     for error in errors(function.get("/?b=1"), 400):
         assert error["details"]["faults"] == ["a is missing", "c is missing"]
 
 
-def test_a_handler_that_no_convention_fits_is_told_what_was_looked_for(
+def test_a_handler_of_no_convention_is_refused_with_the_known_ones(
     fob: live.Dispatcher,
 ) -> None:
-    function = Ways(fob, "def lambda_handler(a, b, c): return [a, b, c]\n")
+    function = BothPaths(fob, "def lambda_handler(a, b, c): return [a, b, c]\n")
     for error in errors(function.post(b"{}"), 400):
         assert "lambda_handler(a, b, c) is none of" in error["details"]["why"]
         assert "lambda_handler(event, context) of AWS Lambda" in error["details"]["why"]
@@ -147,8 +147,8 @@ async def app(scope, receive, send):
 """
 
 
-def test_an_asgi_application_that_never_answers_is_504(fob: live.Dispatcher) -> None:
-    function = Ways(fob, NEVER, "?timeout=0.3")
+def test_an_asgi_application_that_never_responds_is_504(fob: live.Dispatcher) -> None:
+    function = BothPaths(fob, NEVER, "?timeout=0.3")
     for error in errors(function.get("/never"), 504):
         assert (error["code"], error["message"]) == (
             "timeout",
@@ -173,7 +173,7 @@ GO = "def go(): return 1\n"
     ],
     ids=["metadata", "deeper", "requirement", "requirements.txt", "zip", "file"],
 )
-def test_what_is_nested_too_deeply_is_refused_at_registration(
+def test_excessive_nesting_is_refused_at_registration(
     fob: live.Dispatcher, source: str | bytes, code: str
 ) -> None:
     answer = fob.ask("POST", "/api/gen", data=source)
@@ -182,9 +182,9 @@ def test_what_is_nested_too_deeply_is_refused_at_registration(
     assert len(answer.text) < 1000
 
 
-def test_data_in_a_zip_may_be_nested_as_it_likes(fob: live.Dispatcher) -> None:
+def test_data_in_a_zip_may_be_nested_deeply(fob: live.Dispatcher) -> None:
     source = "def main(): return len(open('data.json').read())\n"
-    function = Ways(fob, zipped({"main.py": source, "data.json": DEEP}))
+    function = BothPaths(fob, zipped({"main.py": source, "data.json": DEEP}))
     assert function.get()[0].json() == {"result": 100_000}
 
 

@@ -1,4 +1,4 @@
-"""Bad input, end to end on the embedded engine: a clear error, and all else keeps working."""
+"""Bad input, end to end on the embedded engine: a clear error, and nothing else is affected."""
 
 import contextlib
 import subprocess
@@ -23,7 +23,7 @@ def launcher(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def fob(dispatcher: live.Dispatcher, launcher: str) -> Iterator[live.Dispatcher]:
-    """A dispatcher whose other function still works when the test is over."""
+    """A dispatcher whose other function must still work after the test."""
     good = dispatcher.gen(GOOD)
     if launcher == "zygote":
         live.until(lambda: "zygote is ready" in dispatcher.engine_log)
@@ -52,7 +52,7 @@ def ids_of(fob: live.Dispatcher) -> list[str]:
 
 
 def not_ready(fob: live.Dispatcher, id_: str) -> Any:
-    """The error of a function that has failed."""
+    """Return the error of a function that has failed."""
 
     def failed() -> Any:
         answer = fob.ask("GET", f"/api/meta/{id_}")
@@ -63,7 +63,7 @@ def not_ready(fob: live.Dispatcher, id_: str) -> Any:
     return live.until(failed, "its failure")
 
 
-def test_what_is_no_python_file_is_refused(fob: live.Dispatcher) -> None:
+def test_a_body_that_is_not_python_is_refused(fob: live.Dispatcher) -> None:
     refused(fob, b"", 400)
     refused(fob, b"   \n", 400)
     assert "NUL" in refused(fob, b"a = 1\0\n", 400)["message"]
@@ -98,7 +98,7 @@ def test_latin_1_needs_a_coding_line(fob: live.Dispatcher) -> None:
         ("handler = 5\n", "?entry=handler", "handler"),
     ],
 )
-def test_a_file_that_cannot_be_imported_is_failed_with_its_reason(
+def test_a_file_that_cannot_be_imported_fails_with_its_reason(
     fob: live.Dispatcher, source: str, query: str, words: str
 ) -> None:
     id_ = fob.gen(source, query)
@@ -106,12 +106,14 @@ def test_a_file_that_cannot_be_imported_is_failed_with_its_reason(
     assert words in str(found["details"])
     assert words in fob.ask("GET", f"/api/functions/{id_}/logs").text
     first = fob.ask("GET", f"/api/functions/{id_}").json()
-    time.sleep(1.5)  # a restart storm would be under way by now
+    time.sleep(1.5)  # a restart storm would have begun by now
     again = fob.ask("GET", f"/api/functions/{id_}").json()
     assert len(again["failures"]) == len(first["failures"]) == 1
 
 
-def test_an_endless_import_is_starting_and_can_be_removed(fob: live.Dispatcher) -> None:
+def test_a_function_in_an_endless_import_is_starting_and_can_be_removed(
+    fob: live.Dispatcher,
+) -> None:
     id_ = fob.gen("while True: pass\ndef handler(): pass\n")
     found = error(fob.ask("GET", f"/api/meta/{id_}?wait=1"), 503)
     assert found["details"]["state"] == "starting"
@@ -127,7 +129,7 @@ def test_ten_megabytes_of_output_are_cut(fob: live.Dispatcher) -> None:
     assert len(body["output"]) < 2_000_000
 
 
-def test_a_result_that_json_cannot_hold_is_named(fob: live.Dispatcher) -> None:
+def test_a_result_that_is_not_json_is_named(fob: live.Dispatcher) -> None:
     id_ = fob.gen("def handler():\n    return {1, 2}\n")
     assert "set" in error_of_call(fob.call(id_))["message"]
 
@@ -137,7 +139,7 @@ def error_of_call(answer: requests.Response) -> Any:
     return answer.json()["error"]
 
 
-def test_a_function_that_kills_its_process_is_started_again(fob: live.Dispatcher) -> None:
+def test_a_function_that_kills_its_process_is_restarted(fob: live.Dispatcher) -> None:
     id_ = fob.gen("import os\n\ndef handler(die: bool = False):\n    return die and os._exit(9)\n")
     found = error(fob.ask("GET", f"/api/call/{id_}?die=true"), 502)
     assert found["code"] == "call_failed"
@@ -146,7 +148,7 @@ def test_a_function_that_kills_its_process_is_started_again(fob: live.Dispatcher
     assert "status 9" in failures[-1]["message"]
 
 
-def test_ids_that_are_nobodys_are_404(fob: live.Dispatcher) -> None:
+def test_unknown_ids_are_404(fob: live.Dispatcher) -> None:
     for id_ in ("x", str(uuid.uuid4()), "..", "%2e%2e", "A" * 5000, "é"):
         for path in (f"/api/meta/{id_}", f"/api/cs/{id_}", f"/api/functions/{id_}"):
             error(fob.ask("GET", path), 404)
@@ -154,12 +156,12 @@ def test_ids_that_are_nobodys_are_404(fob: live.Dispatcher) -> None:
         error(fob.ask("DELETE", f"/api/functions/{id_}"), 404)
 
 
-def test_apps_of_others_are_not_touched(
+def test_foreign_apps_are_left_alone(
     engine: live.Engine, start_dispatcher: Callable[..., live.Dispatcher]
 ) -> None:
     fob = start_dispatcher()
     id_ = str(uuid.uuid4())
-    engine.run(f"/fob-aviary/{id_}", "exec sleep 1000")  # in our group, and not ours
+    engine.run(f"/fob-aviary/{id_}", "exec sleep 1000")  # in fob's group, but not a function
     engine.run(f"/{id_}", "exec sleep 1000")
     error(fob.ask("DELETE", f"/api/functions/{id_}"), 404)
     error(fob.ask("GET", f"/api/meta/{id_}"), 404)
@@ -189,7 +191,7 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with 4 MiB."""
+    """A separate file system of 4 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
@@ -199,7 +201,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(
+def test_a_full_disk_is_reported_and_nothing_is_lost(
     small_disk: Path, start_dispatcher: Callable[..., live.Dispatcher]
 ) -> None:
     fob = start_dispatcher(small_disk / "home")
@@ -218,7 +220,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
 
 
 def fill(path: Path) -> None:
-    """Write until there is no room, down to the last byte."""
+    """Write until the disk is full, to the last byte."""
     with path.open("wb", buffering=0) as file:
         for size in (65536, 1):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A function is changed while it is called, and nobody who calls notices."""
+"""A function is changed while it is called, without a failed call."""
 
 import threading
 from collections import Counter
@@ -13,7 +13,7 @@ TELLS = "import os\n\n\ndef f():\n    return os.environ['ANSWER']\n"
 
 
 class Callers:
-    """Three who call all the time, each over a connection of its own, one of them with bodies."""
+    """Three clients that call continuously, each on its own connection, one with bodies."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -60,7 +60,7 @@ def test_no_call_fails_while_a_function_is_changed(dispatcher: live.Dispatcher) 
     assert {text for _, text in callers.answers} == {f'{{"result": "{n}"}}' for n in "0123"}
 
 
-def test_a_change_that_does_not_start_leaves_what_was_there(dispatcher: live.Dispatcher) -> None:
+def test_a_change_that_does_not_start_leaves_the_old_instance(dispatcher: live.Dispatcher) -> None:
     picky = TELLS.replace("\n", "\nassert os.environ['ANSWER'] != 'bad'\n", 1)
     id_ = dispatcher.gen(picky, "?env.ANSWER=0")
     assert dispatcher.call(id_).json() == {"result": "0"}

@@ -1,4 +1,4 @@
-"""Files with dependencies, from POST to answer; pip is real, and mostly offline."""
+"""Files with dependencies, from POST to response; pip is real, and mostly offline."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def wheels(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dispatcher(start_dispatcher: Callable[..., live.Dispatcher], wheels: Path) -> live.Dispatcher:
-    """One whose engine knows no packages but those in `wheels`."""
+    """A dispatcher whose engine installs packages from `wheels` only."""
     return start_dispatcher(**offline(wheels))
 
 
@@ -58,7 +58,7 @@ def not_ready(dispatcher: live.Dispatcher, id_: str) -> Any:
     return answer.json()["error"]
 
 
-def test_a_file_that_names_a_package_imports_it(dispatcher: live.Dispatcher) -> None:
+def test_a_file_imports_the_package_it_declares(dispatcher: live.Dispatcher) -> None:
     id_ = dispatcher.gen(source("one<2"))
     assert dispatcher.call(id_).json() == {"result": "1.0"}
     told = details(dispatcher, id_)
@@ -70,7 +70,7 @@ def test_a_file_that_names_a_package_imports_it(dispatcher: live.Dispatcher) -> 
     )
 
 
-def test_a_zip_with_a_requirements_file_imports_what_it_names(
+def test_a_zip_imports_the_packages_of_its_requirements_file(
     dispatcher: live.Dispatcher,
 ) -> None:
     main = "import one\ndef main(): return one.VERSION\n"
@@ -82,7 +82,9 @@ def test_a_zip_with_a_requirements_file_imports_what_it_names(
     assert installations(dispatcher) == 1
 
 
-def test_files_with_the_same_needs_share_one_installation(dispatcher: live.Dispatcher) -> None:
+def test_files_with_the_same_dependencies_share_one_installation(
+    dispatcher: live.Dispatcher,
+) -> None:
     with ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(dispatcher.gen, [source("one")] * 4))
     ids += [dispatcher.gen(source("one ") + "# another file")]
@@ -92,13 +94,13 @@ def test_files_with_the_same_needs_share_one_installation(dispatcher: live.Dispa
     assert "spawned" in marks
 
 
-def test_two_versions_of_a_package_live_side_by_side(dispatcher: live.Dispatcher) -> None:
+def test_two_versions_of_a_package_run_side_by_side(dispatcher: live.Dispatcher) -> None:
     ids = [dispatcher.gen(source(f"one=={version}")) for version in ("1.0", "2.0")]
     assert [dispatcher.call(id_).json()["result"] for id_ in ids] == ["1.0", "2.0"]
 
 
 @pytest.mark.skipif(not shutil.which("uv"), reason="uv is not installed here")
-def test_uv_installs_where_it_is_there(
+def test_uv_installs_packages_if_it_is_available(
     start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
 ) -> None:
     settings = offline(wheels) | {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
@@ -111,7 +113,7 @@ def test_uv_installs_where_it_is_there(
     assert "there is no version of one==9" in error["details"]["last_failure"]["message"]
 
 
-def test_an_unknown_version_is_told_in_pips_words(dispatcher: live.Dispatcher) -> None:
+def test_an_unknown_version_is_reported_in_pips_words(dispatcher: live.Dispatcher) -> None:
     error = not_ready(dispatcher, dispatcher.gen(source("one==9")))
     assert error["details"]["state"] == "failed"
     assert (
@@ -123,12 +125,12 @@ def test_an_unknown_version_is_told_in_pips_words(dispatcher: live.Dispatcher) -
     assert dispatcher.call(id_).json()["result"] == "2.0"
 
 
-def test_impossible_needs_are_told_in_pips_words(dispatcher: live.Dispatcher) -> None:
+def test_conflicting_dependencies_are_reported_in_pips_words(dispatcher: live.Dispatcher) -> None:
     error = not_ready(dispatcher, dispatcher.gen(source("one==1.0", "one==2.0")))
     assert "conflict" in error["details"]["last_failure"]["message"]
 
 
-def test_another_python_is_told(dispatcher: live.Dispatcher) -> None:
+def test_a_wrong_python_version_is_reported(dispatcher: live.Dispatcher) -> None:
     error = not_ready(dispatcher, dispatcher.gen(source("one", python="<3")))
     assert "It requires Python <3, and this engine has 3." in error["message"]
     assert installations(dispatcher) == 0
@@ -142,7 +144,7 @@ def test_wrong_metadata_is_refused_and_leaves_nothing(dispatcher: live.Dispatche
     assert dispatcher.ask("GET", "/api/functions").json() == {"functions": []}
 
 
-def test_a_function_waits_for_its_packages_and_tells_so(
+def test_a_function_that_waits_for_its_packages_says_so(
     start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
 ) -> None:
     with silent_index() as url:
@@ -161,7 +163,7 @@ def logs_of(id_: str) -> str:
     return f"/api/functions/{id_}/logs"
 
 
-def test_an_index_that_never_answers_is_given_up(
+def test_an_index_that_never_responds_is_given_up(
     start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
 ) -> None:
     with silent_index() as url:
@@ -170,7 +172,7 @@ def test_an_index_that_never_answers_is_given_up(
     assert "cannot be installed: it took longer than 2 seconds" in error["message"]
 
 
-def test_a_package_that_no_index_has_is_told_in_pips_words(
+def test_a_package_that_no_index_has_is_reported_in_pips_words(
     start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
 ) -> None:
     with index_of(wheels) as url:
@@ -180,7 +182,7 @@ def test_a_package_that_no_index_has_is_told_in_pips_words(
         assert dispatcher.call(dispatcher.gen(source("one"))).json()["result"] == "2.0"
 
 
-def test_a_yanked_version_is_passed_over_or_told(
+def test_a_yanked_version_is_skipped_or_reported(
     start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
 ) -> None:
     with index_of(wheels, yanked={"one-2.0-py3-none-any.whl": "it is broken"}) as url:
@@ -190,7 +192,7 @@ def test_a_yanked_version_is_passed_over_or_told(
     assert "No matching distribution found for one>=2" in error["message"]
 
 
-def test_a_yanked_version_asked_for_by_name_is_installed_with_a_warning(
+def test_a_pinned_yanked_version_is_installed_with_a_warning(
     start_dispatcher: Callable[..., live.Dispatcher], wheels: Path
 ) -> None:
     with index_of(wheels, yanked={"one-2.0-py3-none-any.whl": "it is broken"}) as url:
@@ -200,7 +202,7 @@ def test_a_yanked_version_asked_for_by_name_is_installed_with_a_warning(
     assert "Reason for being yanked: it is broken" in dispatcher.ask("GET", logs_of(id_)).text
 
 
-def test_a_function_that_installs_for_itself_gets_memory_for_that(
+def test_a_function_that_installs_its_packages_gets_memory_for_that(
     start_engine: Callable[..., live.Engine],
     start_dispatcher: Callable[..., live.Dispatcher],
     tmp_path: Path,
@@ -215,7 +217,7 @@ def test_a_function_that_installs_for_itself_gets_memory_for_that(
     assert [details(dispatcher, id_)["settings"]["mem"] for id_ in ids] == [256, 64, 100]
 
 
-def test_without_a_network_the_reason_is_told_and_a_change_tries_again(
+def test_without_a_network_the_reason_is_reported_and_a_change_retries(
     start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as closed:
@@ -230,6 +232,6 @@ def test_without_a_network_the_reason_is_told_and_a_change_tries_again(
 
 
 def online(folder: Path, url: str) -> dict[str, str]:
-    """Settings by which pip takes packages from the index at `url` only, and asks once."""
+    """Settings with which pip uses only the index at `url`, without retries."""
     settings = offline(folder) | {"PIP_INDEX_URL": url, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
     return {k: v for k, v in settings.items() if k != "PIP_NO_INDEX"} | {"PIP_FIND_LINKS": ""}

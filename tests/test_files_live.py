@@ -33,7 +33,7 @@ def fob(tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Dispatcher]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The files in a folder."""
+    """A folder with the files."""
     for path, content in FILES.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(content)
@@ -78,7 +78,7 @@ def test_a_zip_becomes_a_function_and_is_kept_byte_for_byte(
     assert code(fob, id_).headers["Content-Type"] == "application/zip"
 
 
-def test_a_zip_as_github_makes_it_is_taken_from_inside_its_folder(fob: live.Dispatcher) -> None:
+def test_the_single_folder_of_a_zip_from_github_is_left_out(fob: live.Dispatcher) -> None:
     inside = {f"repo-main/{path}": content for path, content in FILES.items()}
     assert doubles(fob, fob.gen(zipped({"repo-main/": "", **inside})))
 
@@ -90,7 +90,7 @@ def test_a_form_becomes_a_function(fob: live.Dispatcher, folder: Path) -> None:
     assert code(fob, first).content == code(fob, second).content
 
 
-def test_a_form_of_one_zip_or_one_file_is_that(fob: live.Dispatcher, folder: Path) -> None:
+def test_a_form_may_have_just_one_zip_or_file(fob: live.Dispatcher, folder: Path) -> None:
     body = zipped(FILES)
     (folder / "made.zip").write_bytes(body)
     assert code(fob, curl(fob, "-Ff=@made.zip", cwd=folder)["id"]).content == body
@@ -100,7 +100,7 @@ def test_a_form_of_one_zip_or_one_file_is_that(fob: live.Dispatcher, folder: Pat
     assert fob.call(id_).json() == {"result": 1}
 
 
-def test_the_entry_may_be_any_modules_function(fob: live.Dispatcher) -> None:
+def test_the_entry_may_be_a_function_of_any_module(fob: live.Dispatcher) -> None:
     id_ = fob.gen(zipped(FILES), "?entry=pkg.core:double")
     assert fob.call(id_, params={"n": "1"}).json() == {"result": "11"}
     assert fob.ask("GET", f"/api/functions/{id_}").json()["settings"]["entry"] == "pkg.core:double"
@@ -142,7 +142,7 @@ def test_a_failing_import_is_a_state_with_the_files_lines(fob: live.Dispatcher) 
         (zipped({"main.py": "def main(): 1\n", "x": bytes(300 << 10)}, 0), 413, "too_large"),
     ],
 )
-def test_what_is_no_good_archive_is_refused_and_leaves_nothing(
+def test_a_bad_archive_is_refused_and_leaves_nothing(
     fob: live.Dispatcher, body: bytes, status: int, code: str
 ) -> None:
     before = fob.ask("GET", "/api/functions").json()
@@ -151,7 +151,9 @@ def test_what_is_no_good_archive_is_refused_and_leaves_nothing(
     assert fob.ask("GET", "/api/functions").json() == before
 
 
-def test_what_does_not_fit_into_an_app_is_refused_with_the_numbers(fob: live.Dispatcher) -> None:
+def test_an_archive_that_does_not_fit_into_an_app_is_refused_with_the_numbers(
+    fob: live.Dispatcher,
+) -> None:
     held = {"main.py": "def main(): 1\n", "noise": os.urandom(90 << 10)}
     answer = fob.ask("POST", "/api/gen", data=zipped(held))
     details = answer.json()["error"]["details"]
@@ -159,7 +161,9 @@ def test_what_does_not_fit_into_an_app_is_refused_with_the_numbers(fob: live.Dis
     assert details["bytes"] > details["limit"] == 96 << 10
 
 
-def test_curl_that_removed_line_ends_is_told_so(fob: live.Dispatcher, folder: Path) -> None:
+def test_a_file_whose_newlines_curl_removed_is_refused_with_a_remedy(
+    fob: live.Dispatcher, folder: Path
+) -> None:
     (folder / "made.zip").write_bytes(zipped(FILES))
     error = curl(fob, "-d@made.zip", cwd=folder)["error"]
     assert "--data-binary" in error["message"]
@@ -173,7 +177,7 @@ def test_the_command_registers_a_folder_and_a_zip(fob: live.Dispatcher, folder: 
     assert len({code(fob, id_).content for id_ in registered}) == 1
 
 
-def test_the_command_refuses_a_link_in_words(fob: live.Dispatcher, folder: Path) -> None:
+def test_the_command_refuses_a_link_with_a_message(fob: live.Dispatcher, folder: Path) -> None:
     (folder / "link").symlink_to("/etc/passwd")
     done = cli(fob, "gen", ".", cwd=folder)
     assert (done.returncode, done.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""What the parts promise when one of them dies, with real processes."""
+"""What survives when dispatcher or engine dies, with real processes."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def answer_of(address: tuple[str, int]) -> int:
     return int(requests.get(f"http://{host}:{port}/", timeout=10).json()["result"])
 
 
-def test_functions_answer_on_when_the_dispatcher_is_killed(
+def test_functions_keep_responding_when_the_dispatcher_is_killed(
     start_dispatcher: Callable[..., live.Dispatcher],
 ) -> None:
     first = start_dispatcher()
@@ -38,30 +38,30 @@ def test_functions_answer_on_when_the_dispatcher_is_killed(
     assert {id_: answer_of(addresses[id_]) for id_ in ids} == pids
 
 
-def test_every_acknowledged_function_is_there_when_the_engine_is_killed(
+def test_every_acknowledged_function_survives_a_killed_engine(
     dispatcher: live.Dispatcher,
 ) -> None:
     ids = [dispatcher.gen(PID) for _ in range(3)]
     addresses = {id_: dispatcher.meta(id_) for id_ in ids}
     pids = {id_: answer_of(addresses[id_]) for id_ in ids}
-    last = dispatcher.gen(PID)  # acknowledged, and perhaps not even started
+    last = dispatcher.gen(PID)  # acknowledged, perhaps not started yet
     old = dispatcher.engine_pid
     os.kill(old, signal.SIGKILL)
     assert {id_: answer_of(addresses[id_]) for id_ in ids} == pids
     live.until(lambda: dispatcher.engine_pid != old, "a new engine")
     assert answer_of(dispatcher.meta(last)) > 0
     assert {id_: dispatcher.meta(id_) for id_ in ids} == addresses
-    # and the new engine takes new functions
+    # The new engine accepts new functions.
     assert answer_of(dispatcher.meta(dispatcher.gen(PID))) > 0
 
 
-def test_what_was_acknowledged_outlives_both_being_killed_at_once(
+def test_every_acknowledged_function_survives_when_both_are_killed(
     start_dispatcher: Callable[..., live.Dispatcher],
 ) -> None:
     first = start_dispatcher()
     ids = [first.gen(f"def f():\n    return {number}\n") for number in range(5)]
     engine = first.engine_pid
-    first.process.kill()  # right after the last answer
+    first.process.kill()  # right after the last response
     os.kill(engine, signal.SIGKILL)
     first.kill()
     second = start_dispatcher()
@@ -95,10 +95,10 @@ def test_an_engine_started_by_hand_is_left_running(
     assert engine.process.poll() is None
 
 
-def test_the_state_folder_may_be_lost_to_the_dispatcher(
+def test_a_dispatcher_works_without_its_state_folder(
     engine: live.Engine, start_dispatcher: Callable[..., live.Dispatcher], tmp_path: Path
 ) -> None:
-    """What a dispatcher lacks it reads back from Marathon, here another dispatcher's function."""
+    """It reads functions back from Marathon, here those of another dispatcher."""
     settings = {"MARATHON_API": engine.url, "FOB_MARATHON_TOKEN": engine.token}
     one = start_dispatcher(tmp_path / "one", FOB_HOST="127.0.0.1", **settings)
     two = start_dispatcher(tmp_path / "two", FOB_HOST="127.0.0.1", **settings)
@@ -137,13 +137,13 @@ def test_two_hundred_functions_leave_nothing_behind(
     live.until(lambda: len(runners_of(dispatcher.home)) == 2, "the end of every process")
     assert files_below(dispatcher.home) == store_before
     assert len(list((dispatcher.home / "engine" / "spare").iterdir())) <= SPARES
-    # another engine on this machine may have taken one of the ports since
+    # Another engine on this machine may have bound one of the ports since.
     mine = live.listened_to_by(dispatcher.home)
     assert not mine & set(ports)
 
 
 def open_by(dispatcher: live.Dispatcher) -> int:
-    """File descriptors of dispatcher and engine together."""
+    """Count the open file descriptors of dispatcher and engine."""
     pids = (dispatcher.process.pid, dispatcher.engine_pid)
     return sum(live.descriptors_of(pid) for pid in pids)
 
@@ -153,7 +153,7 @@ def runners_of(home: Path) -> list[str]:
 
 
 def files_below(home: Path) -> list[str]:
-    """Every file but SQLite's own and logs, without those inside sandboxes."""
+    """List all files except SQLite's own, logs, and those inside sandboxes."""
     return sorted(
         str(path)
         for path in home.rglob("*")

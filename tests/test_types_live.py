@@ -1,4 +1,4 @@
-"""Types as the contract, from the file to the answer, on a running service."""
+"""Annotations as a contract, from the file to the response, on a running service."""
 
 import json
 import subprocess
@@ -145,7 +145,7 @@ def test_wrong_input_is_400_with_every_fault_and_the_signature(
     ],
     ids=["deep", "huge", "nan", "twice", "text", "infinite"],
 )
-def test_bad_json_is_400_and_harms_nobody(
+def test_bad_json_is_400_and_affects_no_other_call(
     dispatcher: live.Dispatcher, shop: str, body: bytes, code: str, words: str
 ) -> None:
     answer = call(dispatcher, shop, AT, body)
@@ -160,7 +160,7 @@ def test_a_query_that_is_not_utf_8_is_400(dispatcher: live.Dispatcher, shop: str
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_arguments")
 
 
-def test_a_query_may_hold_lists(dispatcher: live.Dispatcher) -> None:
+def test_a_query_may_contain_lists(dispatcher: live.Dispatcher) -> None:
     id_ = dispatcher.gen(SIMPLE)
     dispatcher.meta(id_)
     for query in ("a=1&b=2&b=3.5", "a=1&b=[2,3.5]"):
@@ -181,9 +181,7 @@ def test_each_function_has_an_openapi_document(dispatcher: live.Dispatcher, shop
     assert document["components"]["schemas"]["Item"]["description"] == "Something to buy."
 
 
-def test_what_the_document_describes_is_what_is_answered(
-    dispatcher: live.Dispatcher, shop: str
-) -> None:
+def test_responses_match_their_document(dispatcher: live.Dispatcher, shop: str) -> None:
     document = get(dispatcher, f"/api/functions/{shop}/openapi.json")
     post = document["paths"]["/"]["post"]
     components = {"components": document["components"]}
@@ -207,13 +205,13 @@ def test_each_function_has_a_json_schema(dispatcher: live.Dispatcher, shop: str)
     assert not validator.is_valid({**good, "items": [{"name": "a"}]})
 
 
-def test_there_is_none_of_a_function_that_is_not_there(dispatcher: live.Dispatcher) -> None:
+def test_an_unknown_function_has_no_description(dispatcher: live.Dispatcher) -> None:
     for kind in ("openapi", "schema"):
         path = f"/api/functions/11111111-86e3-4966-9060-cf01eef59426/{kind}.json"
         assert dispatcher.ask("GET", path).json()["error"]["code"] == "not_found"
 
 
-def test_a_function_at_rest_says_so(dispatcher: live.Dispatcher) -> None:
+def test_an_idle_function_says_so(dispatcher: live.Dispatcher) -> None:
     id_ = dispatcher.gen(SIMPLE, "?instances=0")
     answer = dispatcher.ask("GET", f"/api/functions/{id_}/openapi.json")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
@@ -283,7 +281,7 @@ def test_the_command_line_shows_it(dispatcher: live.Dispatcher, shop: str) -> No
     assert json.loads(done.stdout) == get(dispatcher, f"/api/functions/{shop}/openapi.json")
 
 
-def test_help_without_an_id_is_that_of_the_command(dispatcher: live.Dispatcher) -> None:
+def test_help_without_an_id_is_about_the_command(dispatcher: live.Dispatcher) -> None:
     done = fob(dispatcher, "call", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: fob call")

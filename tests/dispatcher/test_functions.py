@@ -199,7 +199,7 @@ def test_a_wrong_wait_is_refused(service, query):
     assert service.error("GET", f"/api/meta/{ID}{query}") == (400, "bad_option")
 
 
-def test_several_instances_are_named_in_turn(service):
+def test_several_instances_take_turns(service):
     id_ = service.gen(query="?instances=2")
     service.place(id_, 4711, name="1")
     service.place(id_, 4712, name="2")
@@ -352,7 +352,7 @@ def test_an_invalid_change_changes_nothing(service, body):
     assert f"PUT /v2/apps/fob-aviary/{id_}" not in service.marathon.asked
 
 
-def test_a_removed_function_is_gone_on_both_sides_at_once(service):
+def test_a_removed_function_is_gone_on_both_sides(service):
     id_ = service.gen()
     service.place(id_, 4711)
     assert service.ask("GET", f"/api/meta/{id_}?wait=5").status_code == 200

@@ -38,13 +38,13 @@ def test_tail_selects_the_last_lines(service):
     assert text(service, id_, "?stream=stdout&tail=0") == ""
 
 
-def test_a_long_log_is_read_piece_by_piece(service):
+def test_a_long_log_is_read_in_chunks(service):
     id_, _ = running(service, stdout=b"".join(b"%07d\n" % n for n in range(100_000)))
     lines = text(service, id_, "?stream=stdout&tail=10000").splitlines()
     assert lines == [f"{n:07}" for n in range(90_000, 100_000)]
 
 
-def test_a_function_without_a_log_has_an_empty_one(service):
+def test_a_missing_log_is_empty(service):
     id_, _ = running(service)
     assert text(service, id_) == ""
     assert text(service, service.gen()) == ""

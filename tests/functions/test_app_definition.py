@@ -44,7 +44,7 @@ def test_every_definition_is_valid_for_every_version_of_marathon(schema, definit
     assert [error.message for error in validator.iter_errors(definition)] == []
 
 
-def test_a_function_with_needs_has_time_to_install():
+def test_a_function_with_dependencies_has_time_to_install_them():
     app = app_definition.app(
         ID, SNIPPET, Options(), CREATED, PlacementSettings(), Dependencies(("a", "b<2"), ">=3.9")
     )
@@ -64,7 +64,7 @@ def test_a_function_with_needs_has_time_to_install():
         (True, ("a",), Options(mem=64), 64),
     ],
 )
-def test_what_installs_for_itself_on_a_cluster_has_memory_for_that(remote, needs, options, mem):
+def test_a_function_that_installs_its_packages_has_memory_for_that(remote, needs, options, mem):
     placement = PlacementSettings(remote=remote)
     app = app_definition.app(ID, SNIPPET, options, CREATED, placement, Dependencies(needs, ">=3.9"))
     assert app["mem"] == mem
@@ -97,12 +97,12 @@ def test_the_command_runs_the_runner_with_the_snippet(tmp_path, monkeypatch, pla
 
 
 @pytest.mark.parametrize("env", [{}, {"A": 'ö"\\\n', "Z": "x" * 100_000}])
-def test_it_is_sent_as_the_json_that_it_is(env):
+def test_an_app_is_sent_as_its_json(env):
     definition = make(options=Options(env=env))
     assert app_definition.to_json(definition) == json.dumps(definition).encode()
 
 
-def test_what_does_not_fit_is_refused_with_both_numbers():
+def test_a_snippet_that_does_not_fit_is_refused_with_both_numbers():
     with pytest.raises(TooLarge) as caught:
         make(os.urandom(80_000))
     assert caught.value.details["limit"] == 98304
@@ -114,7 +114,7 @@ def test_a_large_snippet_that_packs_well_fits():
     make(b"x = 1\n" * 40_000)
 
 
-def test_the_options_come_back_without_the_values_of_the_environment():
+def test_settings_show_no_values_of_the_environment():
     options = Options("go", "my fn", 0.5, 128, 3, 2.5, 4, {"B": "secret", "A": "x"}, "*")
     assert app_definition.settings_of(make(options=options)) == {
         "name": "my fn",
@@ -131,7 +131,7 @@ def test_the_options_come_back_without_the_values_of_the_environment():
     }
 
 
-def test_a_change_sends_env_and_labels_whole():
+def test_a_change_sends_all_of_env_and_labels():
     app = make(options=Options(name="old", env={"A": "1", "B": "2"}))
     body = app_definition.change(
         app,
@@ -150,11 +150,11 @@ def test_a_change_sends_env_and_labels_whole():
     assert body["labels"]["FOB"] == "function"
 
 
-def test_a_change_of_scale_touches_nothing_else():
+def test_a_change_of_instances_sends_nothing_else():
     assert app_definition.change(make(), {"instances": 0}) == {"instances": 0}
 
 
-def test_what_is_there_serves_until_its_change_does_for_an_older_function_too():
+def test_a_change_gives_an_older_function_the_upgrade_strategy_too():
     whole = {"minimumHealthCapacity": 1, "maximumOverCapacity": 1}
     assert make()["upgradeStrategy"] == whole
     older = make() | {"upgradeStrategy": {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}}
@@ -173,7 +173,7 @@ def test_what_is_there_serves_until_its_change_does_for_an_older_function_too():
         {"env": {"FOB_FUNCTION": base64.b64encode(zlib.compress(bytes(9_000_000))).decode()}},
     ],
 )
-def test_an_app_that_somebody_changed_is_damaged(spoil):
+def test_an_app_changed_by_others_is_damaged(spoil):
     with pytest.raises(FobError) as caught:
         app_definition.snippet_of(make() | spoil)
     assert caught.value.code == "damaged"
@@ -182,7 +182,7 @@ def test_an_app_that_somebody_changed_is_damaged(spoil):
 @pytest.mark.parametrize(
     "text", ["", "x", ID.upper(), ID + "/", "../" + ID, ID + "\n", "restart", "*"]
 )
-def test_what_is_not_a_uuid_is_not_an_id(text: str):
+def test_only_a_uuid_is_an_id(text: str):
     with pytest.raises(NotFound) as caught:
         app_definition.app_id(text)
     assert caught.value.code == "not_an_id"

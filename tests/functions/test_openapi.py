@@ -1,4 +1,4 @@
-"""A function's OpenAPI document, from what its runner tells."""
+"""A function's OpenAPI document, from its runner's description."""
 
 import dataclasses
 import enum
@@ -34,8 +34,8 @@ class Item:
     parent: "Item | None" = None
 
 
-def told(function: Any, raw: str = "", **more: Any) -> dict[str, Any]:
-    """What the runner of a plain function tells."""
+def described(function: Any, raw: str = "", **more: Any) -> dict[str, Any]:
+    """Return the description that the runner gives of a plain function."""
     reader = types.Reader(globals(), values.makers(runner.CONVERT), shapes)
     parameters, returns = schema.schemas(function, raw, reader, values.encode)
     return {
@@ -50,14 +50,14 @@ def told(function: Any, raw: str = "", **more: Any) -> dict[str, Any]:
 
 
 def document(function: Any, **more: Any) -> Any:
-    """The document of a function; it is valid."""
-    made = openapi.document("hello", SHA256, told(function, **more), SERVERS)
+    """Return the document of a function, after validating it."""
+    made = openapi.document("hello", SHA256, described(function, **more), SERVERS)
     validate(made, cls=OpenAPIV31SpecValidator)
     return made
 
 
 def query_of(made: Any) -> dict[str, Any]:
-    """The query parameters of GET by name; none where there is no GET."""
+    """Return the query parameters of GET by name; none if there is no GET."""
     calls = made["paths"]["/"]
     return {p["name"]: p for p in calls["get"]["parameters"]} if "get" in calls else {}
 
@@ -67,11 +67,11 @@ def body_of(made: Any) -> Any:
 
 
 def resolved(made: Any, schema: Any) -> Draft202012Validator:
-    """A validator for a schema of the document."""
+    """Return a validator for a schema of the document."""
     return Draft202012Validator(schema | {"components": made["components"]})
 
 
-def test_it_says_whose_it_is_and_where_it_answers() -> None:
+def test_it_names_the_function_and_its_urls() -> None:
     def function() -> None:
         """Do nothing."""
 
@@ -128,7 +128,7 @@ def test_classes_are_components() -> None:
 def test_classes_that_differ_between_argument_and_result_are_two() -> None:
     def function(a: Item) -> Item: ...
 
-    about = told(function)
+    about = described(function)
     about["returns"]["$defs"]["Size"] = {"enum": ["small", "large"]}
     made = openapi.document("x", SHA256, about, SERVERS)
     validate(made, cls=OpenAPIV31SpecValidator)
@@ -147,7 +147,7 @@ def test_the_result_has_its_schema() -> None:
     assert not validator.is_valid({"result": ["1"]})
 
 
-def test_errors_have_the_one_shape() -> None:
+def test_errors_have_one_shape() -> None:
     made = document(lambda: None)
     answers = made["paths"]["/"]["get"]["responses"]
     assert sorted(answers) == ["200", "400", "500", "default"]
@@ -155,7 +155,7 @@ def test_errors_have_the_one_shape() -> None:
     assert resolved(made, made["components"]["schemas"]["Error"]).is_valid(error)
 
 
-def test_bytes_are_a_body_as_it_is() -> None:
+def test_bytes_are_the_body_itself() -> None:
     def only(data: bytes) -> bytes: ...
     def beside(data: bytes, n: int): ...
 
@@ -170,13 +170,13 @@ def test_bytes_are_a_body_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("convention", ["aws", "asgi", "google"])
-def test_a_function_of_another_convention_takes_and_gives_anything(convention: str) -> None:
+def test_a_function_of_another_convention_accepts_and_returns_anything(convention: str) -> None:
     made = document(lambda event: None, convention=convention, parameters={}, returns=None)
     assert list(made["paths"]["/"]) == ["get", "post"]
     assert body_of(made)["content"] == {"*/*": {}}
 
 
-def test_a_script_takes_nothing() -> None:
+def test_a_script_has_no_parameters() -> None:
     made = document(lambda: None, convention="script", doc=None)
     assert "description" not in made["info"]
     assert query_of(made) == {}

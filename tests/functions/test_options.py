@@ -68,13 +68,13 @@ def test_env_names_that_only_look_reserved_are_fine():
     }
 
 
-def test_the_value_of_a_refused_variable_is_not_told():
+def test_the_value_of_a_refused_variable_is_not_shown():
     with pytest.raises(BadRequest) as caught:
         options.from_query({"env.PORT": ["secret"]})
     assert "secret" not in caught.value.message
 
 
-def test_too_much_environment_is_refused_with_the_numbers():
+def test_an_environment_over_the_limit_is_refused_with_the_numbers():
     with pytest.raises(BadRequest, match="65546 bytes; the limit is 65536"):
         options.from_query({"env.A": ["x" * 65545]})
 
@@ -98,6 +98,6 @@ def test_a_change_takes_json_values():
         {"env": {"PORT": "1"}}, {"env": {"A": "\ud800"}}, {"env": {"A": "x" * 70000}},
     ],
 )  # fmt: skip
-def test_a_change_that_makes_no_sense_is_refused(body: object):
+def test_an_invalid_change_is_refused(body: object):
     with pytest.raises(BadRequest):
         options.from_change(body)

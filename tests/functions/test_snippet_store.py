@@ -32,7 +32,7 @@ def store(folder):
 
 @pytest.fixture
 def changed(folder):
-    """Change what is on the disk."""
+    """Change the database behind the store's back."""
 
     def change(statement):
         with contextlib.closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
@@ -74,7 +74,7 @@ def test_marks_come_back_in_order(store):
     assert store.marks(B) == []
 
 
-def test_a_record_changed_on_disk_is_not_given_out(store, changed):
+def test_a_record_changed_on_disk_is_not_returned(store, changed):
     store.put(A, RECORD)
     store.confirm(A)
     changed("UPDATE snippets SET content = substr(content, 2)")
@@ -82,7 +82,7 @@ def test_a_record_changed_on_disk_is_not_given_out(store, changed):
         store.get(A)
 
 
-def test_a_record_of_before_the_machine_went_down_may_have_been_confirmed(store, changed):
+def test_a_record_from_before_a_crash_of_the_machine_may_have_been_confirmed(store, changed):
     store.put(A, RECORD)
     assert not store.perhaps_confirmed(A)
     assert not store.perhaps_confirmed(B)
@@ -91,8 +91,8 @@ def test_a_record_of_before_the_machine_went_down_may_have_been_confirmed(store,
         assert store.perhaps_confirmed(A)
 
 
-def test_a_record_outlives_who_put_it(folder):
-    """The process that put it is killed, and what is in the folder is all there is."""
+def test_a_record_outlives_the_process_that_put_it(folder):
+    """The process is killed, and a new one reads the folder."""
     code = f"""
 import os, sys
 from pathlib import Path
@@ -104,7 +104,7 @@ os.kill(os.getpid(), 9)
     assert SnippetStore(folder).pending() == [A]
 
 
-def test_a_disk_that_fails_is_told(store, monkeypatch):
+def test_a_failing_disk_is_reported(store, monkeypatch):
     def broken(_):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -115,7 +115,7 @@ def test_a_disk_that_fails_is_told(store, monkeypatch):
         store.begin_sync().result()
 
 
-def test_threads_share_it(store):
+def test_it_is_thread_safe(store):
     ids = [str(number) for number in range(50)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda id_: (store.put(id_, RECORD), store.confirm(id_)), ids))
@@ -123,7 +123,7 @@ def test_threads_share_it(store):
     assert all(store.get(id_) == RECORD for id_ in ids)
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(store, folder):
+def test_a_full_disk_is_reported_and_leaves_nothing(store, folder):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
@@ -136,11 +136,11 @@ def test_a_full_disk_is_told_and_leaves_nothing(store, folder):
     assert store.pending() == [A]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFailed, match="file"):
         SnippetStore(tmp_path / "file" / "snippets")
 
 
-def test_the_snippets_are_for_their_owner_only(store, folder):
+def test_only_the_owner_can_read_the_snippets(store, folder):
     assert folder.stat().st_mode & 0o077 == 0

@@ -22,24 +22,24 @@ def of(app=None, ready=0, queue=()) -> Status:
     return status(APP | (app or {}), ready, queue)
 
 
-def test_an_instance_that_answers_makes_it_running():
+def test_a_function_with_a_ready_instance_is_running():
     assert of(ready=1).state == "running"
     assert of({"lastTaskFailure": FAILURE}, ready=1).last_failure["task"] == "x.1"
 
 
-def test_no_instance_wanted_is_suspended_for_good():
+def test_a_function_scaled_to_0_stays_suspended():
     found = of({"instances": 0})
     assert (found.state, found.final) == ("suspended", True)
 
 
-def test_an_instance_on_its_way_is_starting():
+def test_a_function_with_a_starting_instance_is_starting():
     assert of({"tasks": [{}]}).state == "starting"
     again = of({"tasks": [{}], "lastTaskFailure": FAILURE})
     assert again.state == "starting"
     assert "exit 3" in again.reason
 
 
-def test_a_failure_in_backoff_says_when_it_is_tried_again():
+def test_a_failure_in_backoff_says_when_it_restarts():
     found = of({"lastTaskFailure": FAILURE}, queue=queued(2.3))
     assert (found.state, found.next_retry, found.final) == ("failed", 2.3, False)
     assert found.retry_after == 3
@@ -47,7 +47,7 @@ def test_a_failure_in_backoff_says_when_it_is_tried_again():
     assert found.last_failure["message"] == FAILURE["message"]
 
 
-def test_a_failure_that_is_held_says_so():
+def test_a_permanent_failure_says_so():
     found = of({"lastTaskFailure": FAILURE})
     assert (found.state, found.next_retry, found.final) == ("failed", None, True)
     assert "will not be restarted" in found.reason
@@ -60,7 +60,7 @@ def test_a_failure_of_an_earlier_configuration_no_longer_matters():
 
 
 @pytest.mark.parametrize("message", [None, ""])
-def test_a_failure_without_words_is_told_by_its_state(message):
+def test_a_failure_without_a_message_is_described_by_its_state(message):
     found = of({"lastTaskFailure": FAILURE | {"message": message}})
     assert found.reason.startswith("TASK_FAILED")
 
@@ -77,7 +77,7 @@ def test_waiting_names_marathons_reasons_with_the_numbers():
     assert "InsufficientCpus" not in found.reason
 
 
-def test_what_answers_says_what_keeps_the_one_that_is_to_come():
+def test_a_running_function_says_why_another_instance_is_pending():
     assert of(ready=1).reason == "1 of 2 instances are ready"
     rejects = [{"reason": "InsufficientCpus", "declined": 4, "processed": 4}]
     lacking = queued(processedOffersSummary={"rejectSummaryLastOffers": rejects})
@@ -96,5 +96,5 @@ def test_waiting_without_a_reason_is_waiting():
     assert of(queue=queued(5)).next_retry == 5
 
 
-def test_a_deployment_under_way_is_starting():
+def test_a_function_being_deployed_is_starting():
     assert of({"deployments": [{"id": "d"}], "lastTaskFailure": FAILURE}).state == "starting"

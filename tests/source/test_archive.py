@@ -1,4 +1,4 @@
-"""What the dispatcher takes for a function of several files, and what it says of others."""
+"""Which archives the dispatcher accepts as functions, and how it refuses others."""
 
 import zipfile
 from io import BytesIO
@@ -19,7 +19,7 @@ def refused(body: bytes, entry: str | None = None) -> FobError:
     return caught.value
 
 
-def test_an_archive_is_known_by_its_first_bytes() -> None:
+def test_an_archive_is_recognised_by_its_first_bytes() -> None:
     assert archive.is_archive(zipped(GOOD))
     assert archive.is_archive(zipped({}))
     assert not archive.is_archive(b"PK = 1\n")
@@ -30,7 +30,7 @@ def test_the_entry_and_the_files_are_found() -> None:
     assert (found.entry, found.name, set(found.files)) == ("handler.py", "", set(GOOD))
 
 
-def test_the_entry_asked_for_wins() -> None:
+def test_the_requested_entry_wins() -> None:
     body = zipped({**GOOD, "p/m.py": "def a(): pass\ndef b(): pass\n"})
     assert archive.check(body, "p.m:b").entry == "p/m.py"
     assert archive.check(body, "p.m:b").name == "b"
@@ -45,13 +45,13 @@ def test_the_entry_asked_for_wins() -> None:
         (zipped({}), "it holds no files"),
     ],
 )
-def test_what_cannot_be_read_is_a_bad_request(body: bytes, words: str) -> None:
+def test_an_unreadable_archive_is_a_bad_request(body: bytes, words: str) -> None:
     error = refused(body)
     assert (type(error), error.code) == (BadRequest, "bad_archive")
     assert words in error.message
 
 
-def test_a_limit_is_told_with_its_numbers() -> None:
+def test_an_error_about_a_limit_has_its_numbers() -> None:
     error = refused(raw(Raw(b"a", size=11 << 20)))
     assert (type(error), error.code) == (TooLarge, "too_large")
     assert error.details == {"size": 11 << 20, "limit": 10 << 20}
@@ -67,7 +67,7 @@ def test_more_python_than_can_be_compiled_is_too_large() -> None:
     assert error.details == {"bytes": len(text) * 4, "limit": archive.MAX_PYTHON_BYTES}
 
 
-def test_no_entry_says_what_was_looked_for_and_what_is_there() -> None:
+def test_a_missing_entry_is_reported_with_the_modules_found() -> None:
     error = refused(zipped({"a.py": "", "b.py": ""}))
     assert error.code == "no_entry"
     assert error.details == {"found": ["a", "b"]}
@@ -76,7 +76,7 @@ def test_no_entry_says_what_was_looked_for_and_what_is_there() -> None:
 
 
 @pytest.mark.parametrize("path", ["handler.py", "pkg/deep/m.py"])
-def test_a_syntax_error_is_told_with_file_line_and_column(path: str) -> None:
+def test_a_syntax_error_is_reported_with_file_line_and_column(path: str) -> None:
     error = refused(zipped({**GOOD, path: "x = 1\ny = = 2\n"}))
     assert error.code == "syntax_error"
     assert error.message.startswith(f"{path}: The file has a syntax error at line 2, column 5")
@@ -84,12 +84,12 @@ def test_a_syntax_error_is_told_with_file_line_and_column(path: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x = '\0'", b"# coding: no-such\n"])
-def test_python_that_is_no_text_is_told_with_its_file(content: bytes) -> None:
+def test_undecodable_python_is_reported_with_its_file(content: bytes) -> None:
     error = refused(zipped({**GOOD, "pkg/m.py": content}))
     assert (error.code, error.message[:10]) == ("not_text", "pkg/m.py: ")
 
 
-def test_data_may_hold_anything() -> None:
+def test_data_files_may_contain_anything() -> None:
     archive.check(zipped({**GOOD, "data.bin": bytes(range(256)), "old.py2": b"print 1"}))
 
 
@@ -106,7 +106,7 @@ def test_an_entry_module_without_a_function_is_refused(source: str, code: str) -
     assert (error.code, error.details["file"]) == (code, "handler.py")
 
 
-def test_needs_are_those_of_the_entry_and_of_requirements_txt_together() -> None:
+def test_dependencies_come_from_the_entry_and_requirements_txt() -> None:
     metadata = (
         '# /// script\n# requires-python = ">=3.9"\n# dependencies = ["Six", "attrs"]\n# ///\n'
     )
@@ -123,13 +123,13 @@ def test_needs_are_those_of_the_entry_and_of_requirements_txt_together() -> None
 @pytest.mark.parametrize(
     "text", [b"six\n-e .\n", b"six\n===\n", b"six\n\xff\n", b"six\na; " + b"(" * 50_000]
 )
-def test_a_wrong_requirements_txt_is_told_with_its_line(text: bytes) -> None:
+def test_a_wrong_requirements_txt_is_reported_with_its_line(text: bytes) -> None:
     with pytest.raises(BadRequest) as caught:
         archive.check(zipped({**GOOD, "requirements.txt": text})).dependencies()
     assert (caught.value.code, caught.value.details) == ("bad_requirements", {"line": 2})
 
 
-def test_wrong_metadata_is_told_with_its_file_and_line() -> None:
+def test_wrong_metadata_is_reported_with_its_file_and_line() -> None:
     held = {**GOOD, "handler.py": "# /// script\n# dependencies = [\n# ///\n" + GOOD["handler.py"]}
     with pytest.raises(BadRequest) as caught:
         archive.check(zipped(held)).dependencies()
@@ -137,7 +137,7 @@ def test_wrong_metadata_is_told_with_its_file_and_line() -> None:
     assert caught.value.details["file"] == "handler.py"
 
 
-def test_packing_makes_the_same_of_the_same_files() -> None:
+def test_packing_the_same_files_makes_the_same_archive() -> None:
     held: list[tuple[str, bytes]] = [("b.py", b"B"), ("a/c.py", b"C")]
     assert archive.pack(held) == archive.pack(reversed(held))
     with zipfile.ZipFile(BytesIO(archive.pack(held))) as made:
@@ -148,7 +148,7 @@ def test_packing_makes_the_same_of_the_same_files() -> None:
 
 
 @pytest.mark.parametrize("path", ["/a.py", "../a.py", "a\\b.py", "a\0.py", "\udc80.py", ""])
-def test_a_name_that_is_no_relative_path_is_not_packed(path: Any) -> None:
+def test_a_path_that_is_not_relative_is_not_packed(path: Any) -> None:
     with pytest.raises(BadRequest) as caught:
         archive.pack([(path, b"")])
     assert caught.value.code == "bad_archive"

@@ -19,7 +19,7 @@ from fob.source import dependencies
 from fob.source.dependencies import Dependencies, of_requirements_file, of_source
 from wheels import offline, wheel
 
-# the specification's own, to be agreed with
+# The regular expression of the specification, as the reference.
 REFERENCE = r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"
 
 
@@ -35,7 +35,7 @@ def refusal(source: str) -> BadRequest:
     return caught.value
 
 
-def test_a_file_names_its_needs():
+def test_a_file_declares_its_dependencies():
     source = block('requires-python = ">=3.11"', "dependencies = [", '  "requests<3",', '  "rich"]')
     assert of_source(source) == Dependencies(("requests<3", "rich"), ">=3.11")
 
@@ -55,13 +55,13 @@ def test_a_file_names_its_needs():
         block("dependencies = []"),
     ],
 )
-def test_a_file_without_a_block_or_with_an_empty_one_needs_nothing(source: str):
+def test_a_file_without_a_block_or_with_an_empty_one_has_no_dependencies(source: str):
     assert not of_source(source)
     assert of_source(source).env() == {}
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-def test_any_line_ending_will_do(ending: str):
+def test_every_line_ending_is_accepted(ending: str):
     source = block('dependencies = ["a"]').replace("\n", ending)
     assert of_source(source).requirements == ("a",)
 
@@ -98,11 +98,11 @@ def test_requirements_have_one_form_in_one_order():
 
 
 def spelt(found: Dependencies) -> list[str]:
-    """The requirements without the blanks that versions of packaging write differently."""
+    """Return the requirements without the blanks that versions of packaging write differently."""
     return [re.sub(r" *@ *", "@", requirement) for requirement in found.requirements]
 
 
-def test_an_https_address_is_a_requirement():
+def test_an_https_url_is_a_requirement():
     source = block('dependencies = ["a @ https://host/a-1.0-py3-none-any.whl"]')
     assert spelt(of_source(source)) == ["a@https://host/a-1.0-py3-none-any.whl"]
 
@@ -146,7 +146,7 @@ def test_a_second_block_is_refused():
     assert refusal(block("x = 1") + "\n" + block("y = 1")).details == {"line": 5}
 
 
-def test_needs_travel_in_an_app_and_back():
+def test_dependencies_travel_in_an_app_and_back():
     required = Dependencies(("a", 'b; os_name == "posix"'), ">=3.11")
     assert dependencies.of_app({"env": {"X": "1", **required.env()}}) == required
     assert dependencies.of_app({"env": None}) == Dependencies()
@@ -171,7 +171,7 @@ def test_a_requirements_file_is_read_as_pip_does():
         "a==1 --hash=sha256:00", "a b",
     ],
 )  # fmt: skip
-def test_what_would_do_more_than_require_is_refused_in_a_requirements_file(line: str):
+def test_a_requirements_file_may_contain_only_requirements(line: str):
     with pytest.raises(BadRequest) as caught:
         of_requirements_file(f"ok\n\\\n{line}\n")
     assert caught.value.code == "bad_requirements"
@@ -179,12 +179,12 @@ def test_what_would_do_more_than_require_is_refused_in_a_requirements_file(line:
 
 
 @pytest.mark.parametrize("text", ["\\\n" * 1_000_000, "# long\n" * 10_000])
-def test_a_requirements_file_that_is_too_long_to_read_is_refused(text: str):
+def test_a_requirements_file_over_the_limit_is_refused(text: str):
     with pytest.raises(BadRequest, match=r"begins \d+ bytes; the limit is 65536"):
         of_requirements_file(text)
 
 
-# on a cluster: the runner installs them itself
+# On a cluster: the runner installs packages itself.
 
 ID = "0e38b688-86e3-4966-9060-cf01eef59426"
 SNIPPET = b"import one\ndef f(): return [one.VERSION, one.__file__]\n"
@@ -194,7 +194,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Start]:
-    """Start a function that needs `one`, as an agent does that knows nothing of fob."""
+    """Start a function that requires `one`, as an agent without fob does."""
     processes = []
 
     def start(required: Dependencies, python: str = PYTHON, **more: str) -> "subprocess.Popen[str]":
@@ -227,7 +227,7 @@ def free_port() -> int:
 
 
 def answer_of(process: "subprocess.Popen[str]") -> tuple[str, Any]:
-    """What the function printed before it served, and what it answers."""
+    """Return what the function printed before it listened, and its response."""
     assert process.stderr is not None
     printed = ""
     for line in process.stderr:
@@ -242,14 +242,16 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, printed
 
 
-def test_a_task_that_nobody_prepared_installs_before_it_listens(started: Start, tmp_path: Path):
+def test_a_task_without_an_engine_installs_packages_before_it_listens(
+    started: Start, tmp_path: Path
+):
     wheel(tmp_path / "wheels", "one", "1.5")
     printed, answer = answer_of(started(Dependencies(("one>=1",), ">=3.9")))
     assert answer == ["1.5", f"{tmp_path}/site-packages/one.py"]
     assert "Successfully installed one-1.5" in printed
 
 
-def test_a_task_that_was_prepared_installs_nothing(started: Start, tmp_path: Path):
+def test_a_task_with_installed_packages_installs_nothing(started: Start, tmp_path: Path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "one.py").write_text("VERSION = 'mine'")
     required = Dependencies(("one>=1",), ">=3.99")
@@ -258,7 +260,7 @@ def test_a_task_that_was_prepared_installs_nothing(started: Start, tmp_path: Pat
     assert not (tmp_path / "site-packages").exists()
 
 
-def test_a_pth_file_is_obeyed(started: Start, tmp_path: Path):
+def test_a_pth_file_takes_effect(started: Start, tmp_path: Path):
     (tmp_path / "there" / "deep").mkdir(parents=True)
     (tmp_path / "there" / "deep.pth").write_text("deep\n")
     (tmp_path / "there" / "deep" / "one.py").write_text("VERSION = 'deep'")
@@ -266,7 +268,7 @@ def test_a_pth_file_is_obeyed(started: Start, tmp_path: Path):
     assert answer[0] == "deep"
 
 
-def test_a_task_that_cannot_install_ends_with_the_installers_words(started: Start):
+def test_a_task_that_cannot_install_packages_exits_with_the_installers_message(started: Start):
     status, printed = ended(started(Dependencies(("one>=1",))))
     assert status == 3
     assert "No matching distribution found for one>=1" in printed
@@ -291,6 +293,6 @@ def test_without_pip_a_function_that_needs_no_packages_runs(started: Start, tmp_
 
 
 def without_pip(tmp_path: Path) -> str:
-    """A Python that has no pip: that of an empty virtual environment."""
+    """Return a Python without pip, from an empty virtual environment."""
     venv.create(tmp_path / "bare")
     return str(tmp_path / "bare" / "bin" / "python3")

@@ -11,7 +11,7 @@ def refusal(body: bytes, entry: str | None = None) -> BadRequest:
 
 
 @pytest.mark.parametrize("body", [b"", b" \n\t\n", b"# only a comment\n"])
-def test_a_file_with_nothing_in_it_is_an_empty_body(body: bytes):
+def test_a_file_without_code_is_an_empty_body(body: bytes):
     assert refusal(body).code == "empty_body"
 
 
@@ -20,7 +20,7 @@ def test_the_sample_is_a_function():
     assert found.functions == ("call_me",)
 
 
-def test_latin_1_without_a_coding_line_is_refused_and_told_how():
+def test_latin_1_without_a_coding_line_is_refused_with_a_remedy():
     error = refusal("x = 1\ns = 'é'\n".encode("latin-1"))
     assert error.code == "not_text"
     assert "line 2" in error.message
@@ -51,16 +51,16 @@ def test_a_syntax_error_has_its_line_and_column():
     assert "line 2, column 12" in error.message
 
 
-def test_what_only_the_compiler_refuses_is_a_syntax_error():
+def test_an_error_found_by_the_compiler_is_a_syntax_error():
     assert refusal(b"return 1\n").code == "syntax_error"
 
 
 @pytest.mark.parametrize("body", [b"x = " + b"(" * 5000, b"x = " + b"-" * 50000 + b"1"])
-def test_nesting_without_end_is_a_syntax_error(body: bytes):
+def test_excessive_nesting_is_a_syntax_error(body: bytes):
     assert refusal(body).code == "syntax_error"
 
 
-def test_a_doubtful_escape_is_no_error():
+def test_an_invalid_escape_sequence_is_accepted():
     parsing.check(b"def f(): return '\\d'\n")
 
 
@@ -93,7 +93,7 @@ def test_a_known_name_is_enough(name: str):
         "def __getattr__(name): pass",
     ],
 )
-def test_a_known_name_bound_by_any_means_is_let_through(last: str):
+def test_a_known_name_bound_by_any_statement_is_accepted(last: str):
     parsing.check(f"def a(): pass\ndef b(): pass\n{last}\n".encode())
 
 
@@ -111,11 +111,11 @@ def test_a_known_name_bound_by_any_means_is_let_through(last: str):
         "def a(): pass\nasync def a(): pass\n",
     ],
 )
-def test_what_may_be_callable_is_let_through(text: str):
+def test_a_file_that_may_have_a_callable_is_accepted(text: str):
     parsing.check(text.encode())
 
 
-def test_an_entry_that_is_not_there_is_refused_with_the_names_found():
+def test_a_missing_entry_is_refused_with_the_names_found():
     error = refusal(b"def a(): pass\n", entry="b")
     assert error.code == "no_callable"
     assert error.details == {"found": ["a"]}
@@ -124,5 +124,5 @@ def test_an_entry_that_is_not_there_is_refused_with_the_names_found():
 @pytest.mark.parametrize(
     "text", ["def go(): pass", "go = 1", "from m import go", "from m import *"]
 )
-def test_an_entry_that_may_be_there_is_let_through(text: str):
+def test_an_entry_that_may_exist_is_accepted(text: str):
     parsing.check(text.encode(), entry="go")
