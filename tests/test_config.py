@@ -122,6 +122,21 @@ def test_the_choices_are_those_that_the_engine_knows() -> None:
     assert options.from_query({"activation": ["on-demand"]}).activation in config.ACTIVATIONS
 
 
+@pytest.mark.parametrize("command", [["fob_dispatcher.py"], ["-m", "fob.engine"]])
+def test_a_server_refuses_a_bad_setting_in_one_line(command: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=live.SERVICE,
+        env=live.environment(tmp_path / "home", FOB_CPUS="many"),
+        capture_output=True,
+        text=True,
+        timeout=live.PATIENCE_SECONDS,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "FOB_CPUS='many' is not allowed; give a number, at least 0\n"
+    assert not (tmp_path / "home").exists()
+
+
 @pytest.mark.parametrize("command", ["serve", "engine"])
 def test_a_command_refuses_a_bad_setting_before_it_starts_anything(
     command: str, tmp_path: Path
