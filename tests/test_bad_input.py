@@ -13,22 +13,43 @@ import requests
 
 import live
 
+KEPT = 6  # descriptors, for the whole module
 GOOD = "def handler():\n    return 'good'\n"
 
 
-@pytest.fixture(params=live.LAUNCHERS)
+@pytest.fixture(scope="module", params=live.LAUNCHERS)
 def launcher(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def fob(dispatcher: live.Dispatcher, launcher: str) -> Iterator[live.Dispatcher]:
-    """A dispatcher whose other function must still work after the test."""
+@pytest.fixture(scope="module")
+def service(launcher: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Dispatcher]:
+    """A service for all tests here, with one function."""
+    dispatcher = live.Dispatcher(tmp_path_factory.mktemp("home"), FOB_LAUNCHER=launcher)
     good = dispatcher.gen(GOOD)
     if launcher == "zygote":
         live.until(lambda: "zygote is ready" in dispatcher.engine_log)
-    yield dispatcher
     assert dispatcher.call(good).json() == {"result": "good"}
+    yield dispatcher
+    dispatcher.stop()
+
+
+@pytest.fixture(scope="module")
+def max_descriptors(service: live.Dispatcher) -> int:
+    """How many the service may have open when idle: a few connections are kept for reuse."""
+    return service.descriptors + KEPT
+
+
+@pytest.fixture
+def fob(service: live.Dispatcher, max_descriptors: int) -> Iterator[live.Dispatcher]:
+    """The service; its function must still work after the test, and no descriptor leak."""
+    (good,) = ids_of(service)
+    yield service
+    for id_ in ids_of(service):
+        assert id_ == good or service.ask("DELETE", f"/api/functions/{id_}").ok
+    assert service.call(good).json() == {"result": "good"}
+    live.until(lambda: service.descriptors <= max_descriptors, "the release of descriptors")
+    print("XX", service.descriptors, max_descriptors)
 
 
 def error(answer: requests.Response, status: int) -> Any:

@@ -1,5 +1,6 @@
 """The command `fob`, run as users run it, against a running service."""
 
+import contextlib
 import json
 import os
 import pty
@@ -296,22 +297,27 @@ def test_a_closed_pipe_is_not_an_error(fob: Fob, url: str, tmp_path: Path) -> No
 
 
 def test_a_terminal_shows_progress_while_waiting(fob: Fob, url: str, tmp_path: Path) -> None:
-    slow = "import time\ntime.sleep(1.5)\ndef f(): pass\n"
-    fob("gen", "-", "--name", "slow", input_=slow)
+    go = tmp_path / "go"
+    waits = f"while not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    fob("gen", "-", "--name", "slow", input_=f"import os, time\n{waits}\ndef f(): pass\n")
     ours, theirs = pty.openpty()
-    done = subprocess.run(
+    waiting = subprocess.Popen(
         command("meta", "slow", "--wait", "20"),
         cwd=live.SERVICE,
         env=live.environment(tmp_path, FOB_URL=url),
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=theirs,
-        text=True,
     )
     os.close(theirs)
-    shown = os.read(ours, 65536).decode()
+    shown = ""
+    while "starting" not in shown:
+        shown += os.read(ours, 65536).decode()
+    go.touch()
+    with contextlib.suppress(OSError):  # EIO: the command has ended
+        while True:
+            shown += os.read(ours, 65536).decode()
     os.close(ours)
-    assert done.returncode == 0
-    assert "starting" in shown
+    assert waiting.wait(live.PATIENCE_SECONDS) == 0
     assert shown.endswith("\r\x1b[K"), "the line is erased"
 
 

@@ -186,6 +186,11 @@ class Dispatcher(Server):
         return requests.get(f"http://{host}:{port}/", timeout=PATIENCE_SECONDS, **options)
 
     @property
+    def descriptors(self) -> int:
+        """How many descriptors it and its engine have open."""
+        return descriptors_of(self.process.pid) + descriptors_of(self.engine_pid)
+
+    @property
     def engine_log(self) -> str:
         return (self.home / "engine" / "log").read_text()
 
