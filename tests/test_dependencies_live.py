@@ -45,7 +45,7 @@ def dispatcher(start_dispatcher: Callable[..., live.Dispatcher], wheels: Path) -
 
 def installations(dispatcher: live.Dispatcher) -> int:
     log = (dispatcher.home / "engine" / "log").read_text()
-    return len(re.findall(r"environment \w+ is built", log))
+    return len(re.findall(r"Building environment \w+", log))
 
 
 def details(dispatcher: live.Dispatcher, id_: str) -> Any:

@@ -111,7 +111,7 @@ def test_a_file_with_numpy_registered_twice_builds_once(aviary: live.Dispatcher)
         CHECKS["functionbench_matmul.py"](function)
         function.remove()
     # not by the row of the example either, nor by the other launcher's engine
-    assert len(re.findall(r"environment \w+ is built: numpy ", aviary.engine_log)) == 1
+    assert len(re.findall(r"Building environment \w+: numpy ", aviary.engine_log)) == 1
 
 
 def test_an_application_is_called_through_the_dispatcher_with_its_path(
