@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,40 @@ def test_waiting_too_long_for_a_free_thread_is_an_error_of_its_own() -> None:
         errors = asyncio.run(crowd(server.url))
     assert len(errors) == 40
     assert any("connections to Marathon are waiting" in said for said in errors)
+
+
+def test_a_success_after_the_caller_gave_up_is_not_returned_to_its_post() -> None:
+    go_on, ended = threading.Event(), threading.Event()
+    outcomes: list[Any] = []
+
+    def post(send: Callable[[Any], Any]) -> Any:
+        go_on.wait(10)
+        try:
+            outcomes.append(send({"id": says.APP_ID}))
+        except CancelledError:
+            outcomes.append("cancelled")
+            raise
+        finally:
+            ended.set()
+
+    async def create(url: str) -> None:
+        marathon = Marathon(url, connect_timeout=0.1, read_timeout=0.1)
+        try:
+            with pytest.raises(MarathonSilent) as raised:
+                await marathon.create(says.APP_ID, post)
+            assert raised.value.code == "marathon_unsure"
+        finally:
+            go_on.set()
+            await asyncio.to_thread(ended.wait, 10)
+            await marathon.close()
+
+    def respond(exchange: Exchange) -> None:
+        exchange.answer(*(201, exchange.body) if exchange.method == "POST" else (404,))
+
+    with serving(respond) as server:
+        asyncio.run(create(server.url))
+        assert [exchange.method for exchange in server.seen] == ["GET", "POST"]
+    assert outcomes == ["cancelled"]
 
 
 def test_the_number_of_threads_is_limited() -> None:
