@@ -7,7 +7,7 @@ BIN := .venv/bin
 WORKERS := --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=5 --dist=loadfile
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: help demo test test-all run lint bench bench-peers bench-report clean
+.PHONY: help demo test test-all run lint bench bench-peers bench-report runner clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -39,6 +39,9 @@ bench-peers: .venv/runtime  ## measure fob beside what else there is, which it i
 bench-report: .venv/runtime bench/.peers/report/installed  ## tables and plots from bench/results/
 	@$(BIN)/python -m bench.report
 	@PYTHONPATH=service bench/.peers/report/bin/python -m bench.plots
+
+runner: .venv/runtime  ## link and pack what travels with a function, after changing service/fob/runner
+	@$(BIN)/python -m fob.runner.linker.packing
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf .venv bench/.peers build service/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -18,17 +18,29 @@ FILES = sorted((SERVICE / "fob").rglob("*.py"))
 # what every room may know, except those that travel or run alone (ALONE)
 LEAVES = ("errors", "config", "log", "timeline", "state", "process", "contract")
 # they know nothing of fob: the runner travels inside apps, the programs run by themselves
-ALONE = ("runner", "parts", "engine.programs")
+ALONE = (
+    "runner.core",
+    "runner.features",
+    "runner.adapters",
+    "runner.linker",
+    "runner.__main__",
+    "engine.programs",
+)
 
 # Each room, and the rooms that it may import. A line may name only rooms of earlier lines, so what
 # holds to the table has no circles. A module beside rooms (engine/main.py) is a room of its own.
 ROOMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(LEAVES, LEAVES),
-    **dict.fromkeys(ALONE, ()),
+    "engine.programs": (),
+    "runner.core": ("contract",),
+    "runner.features": ("contract", "runner.core"),
+    "runner.adapters": ("contract", "runner.core", "runner.features"),
+    "runner.linker": (),
+    "runner.__main__": ("runner.linker",),
     "http": (),
     "marathon": ("http",),
-    "source": ("parts",),
-    "functions": ("source", "marathon"),
+    "source": ("runner.core", "runner.features"),
+    "functions": ("runner.linker", "source", "marathon"),
     "dispatcher.guard": (),
     "dispatcher.in_flight": (),
     "dispatcher.gateway": (
@@ -40,7 +52,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "dispatcher.api": (
         "http",
-        "parts",
+        "runner.features",
         "source",
         "functions",
         "dispatcher.guard",
@@ -113,7 +125,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "dispatcher.kept_engine",
     ),
     "dispatcher.main": ("dispatcher.kept_engine", "dispatcher.assembly"),
-    "cli": ("parts", "source", "dispatcher.main", "engine.main"),
+    "cli": ("runner.features", "source", "dispatcher.main", "engine.main"),
     "__main__": ("cli",),
 }
 
@@ -213,7 +225,8 @@ def test_every_module_is_in_a_room() -> None:
 
 def test_the_table_has_no_circles() -> None:
     rooms = [room for room in ROOMS if room not in LEAVES]
-    upward = [(r, o) for r in rooms for o in ROOMS[r] if rooms.index(o) >= rooms.index(r)]
+    pairs = [(room, other) for room in rooms for other in ROOMS[room] if other not in LEAVES]
+    upward = [(r, o) for r, o in pairs if rooms.index(o) >= rooms.index(r)]
     assert upward == []
 
 
@@ -245,6 +258,7 @@ def test_imports_for_annotations_alone_count() -> None:
 # the command by which a dispatcher starts its engine, as it is called in its help, and a label of
 # the engine's containers
 NAMES = {
+    "fob.runner.linker.linking": ["fob.contract"],
     "fob.engine.discovery": ["fob.engine"],
     "fob.engine.__main__": ["fob.engine"],
     "fob.engine.runtime.docker.container_config": ["fob.engine"],
@@ -273,13 +287,18 @@ def test_a_class_name_belongs_to_one_module() -> None:
 
 def test_only_the_leaves_lie_beside_the_rooms() -> None:
     loose = {file.stem for file in (SERVICE / "fob").glob("*.py")}
-    assert loose == {"__init__", "__main__", "runner", *LEAVES}
+    assert loose == {"__init__", "__main__", *LEAVES}
 
 
 def test_the_environment_is_read_in_one_module_only() -> None:
     readers = {name for name, file in MODULES.items() if reads_environment(file)}
-    # a task's environment is its own: the runner and its parts read it, the zygote makes it
-    tasks_own = {"fob.runner", "fob.parts.aws", "fob.engine.programs.zygote"}
+    # a task's environment is its own: the runner reads it, the zygote makes it
+    tasks_own = {
+        "fob.runner.core.startup",
+        "fob.runner.core.rehearsal",
+        "fob.runner.adapters.aws",
+        "fob.engine.programs.zygote",
+    }
     assert readers - tasks_own == {"fob.config"}
 
 

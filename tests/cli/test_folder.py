@@ -9,7 +9,7 @@ import pytest
 
 from fob.cli import folder
 from fob.errors import BadRequest, TooLarge
-from fob.parts import unzip
+from fob.runner.features import unzip
 
 
 def fill(top: Path, *paths: str) -> Path:
@@ -70,7 +70,7 @@ def test_a_folder_without_files_is_an_error(tmp_path: Path) -> None:
 
 
 def test_more_than_the_service_accepts_is_an_error(tmp_path: Path) -> None:
-    (fill(tmp_path, "main.py") / "big").write_bytes(bytes(unzip.UNPACKED_LIMIT))
+    (fill(tmp_path, "main.py") / "big").write_bytes(bytes(unzip.MAX_UNPACKED_BYTES))
     with pytest.raises(TooLarge, match=r"has more than 1000 files or 10485760 bytes"):
         folder.packed(tmp_path)
 

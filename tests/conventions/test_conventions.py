@@ -4,7 +4,9 @@ import pytest
 from talk import Serve
 
 import live
-from fob.parts import conventions
+from fob.errors import BadRequest
+from fob.runner.core.function import PLATFORM_PARAMETERS
+from fob.runner.features import conventions
 from fob.source import parsing
 from fob.source.conventions import Convention
 
@@ -137,13 +139,52 @@ def test_an_application_that_is_neither_is_no_entry(launch: Serve) -> None:
 
 
 def test_every_name_that_a_rule_asks_for_makes_the_runner_look() -> None:
-    text = (live.SERVICE / "fob" / "runner.py").read_text()
-    names: dict[str, set[str]] = {}
-    for line in text.splitlines():
-        if line.startswith(("HINTS = ", "APPLICATIONS = ", "ENTRIES = ")):
-            exec(line, {}, names)
     for rule in conventions.RULES:
-        wanted = rule[3]
-        if wanted != conventions.ANY and rule[2] != "lambda_handler":
-            assert names["HINTS"].intersection(wanted), rule
-    assert names["ENTRIES"] == conventions.ENTRIES
+        parameters = rule[3]
+        if parameters != conventions.ANY and rule[2] != "lambda_handler":
+            assert PLATFORM_PARAMETERS.intersection(parameters), rule
+
+
+# each form in which a module may bind a name at its top level
+BINDINGS = (
+    "handler = (lambda: {'a': 1})",
+    "handler: object = (lambda: {'a': 1})",
+    "handler, other = (lambda: {'a': 1}), 2",
+    "[other, *_, (handler,)] = 2, 3, ((lambda: {'a': 1}),)",
+    "first = handler = (lambda: {'a': 1})",
+    "print(handler := (lambda: {'a': 1}))",
+    "[handler := each for each in [lambda: {'a': 1}]]",
+    "for handler in [lambda: {'a': 1}]: pass",
+    "import contextlib\nwith contextlib.nullcontext(lambda: {'a': 1}) as handler: pass",
+    "if True:\n    handler, other = (lambda: {'a': 1}), 2",
+    "try:\n    1 / 0\nexcept ZeroDivisionError:\n    handler, _ = (lambda: {'a': 1}), 2",
+    "match lambda: {'a': 1}:\n    case handler: pass",
+    "match [2, lambda: {'a': 1}]:\n    case [2, *_, handler]: pass",
+    "match {'key': lambda: {'a': 1}}:\n    case {'key': object() as handler}: pass",
+    "from functools import partial\nhandler = partial(dict, a=1)",
+    "import types\nclass handler(dict):\n    def __init__(self): super().__init__(a=1)",
+)
+
+
+@pytest.mark.parametrize("file", BINDINGS)
+def test_each_way_to_bind_a_name_makes_an_entry_on_both_sides(serve: Serve, file: str) -> None:
+    assert serve(file).call().json == {"result": {"a": 1}}
+    assert parsing.check(file.encode(), "handler").convention.name in ("plain", "unknown")
+    assert parsing.check(file.encode()).convention.name in ("plain", "unknown")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "[handler for handler in (1, 2)]",
+        "def _other(): handler = lambda: 1",
+        "class Other: handler = lambda self: 1",
+        "lambda: (handler := 1)",
+        "print({'handler': 1})",
+    ],
+)
+def test_a_name_bound_elsewhere_makes_no_entry_on_either_side(serve: Serve, file: str) -> None:
+    assert serve(file).call("*", method="OPTIONS").json["convention"] == "script"
+    assert parsing.check(file.encode()).convention.name == "script"
+    with pytest.raises(BadRequest, match="defines no 'handler'"):
+        parsing.check(file.encode(), "handler")

@@ -76,7 +76,7 @@ def test_a_body_may_be_larger_than_what_functions_get_whole(serve: Serve) -> Non
 def test_a_client_that_goes_in_the_middle_of_its_body_is_an_error_of_the_read(serve: Serve) -> None:
     runner = serve(application(OK + "return [environ['wsgi.input'].read()]"))
     runner.raw(post(b"Content-Length: 10") + b"abc")
-    live.until(lambda: "the client has gone" in runner.stderr)
+    live.until(lambda: "the client has disconnected" in runner.stderr)
     assert runner.call().status == 200
 
 

@@ -27,6 +27,7 @@ from fob.engine.runtime.process_launcher import ProcessLauncher, identity
 from fob.engine.runtime.zygote_launcher import ZygoteLauncher
 from fob.functions import app_definition
 from fob.functions.options import Options
+from running import PROGRAM
 
 # all that a process can see of how it was started: the same, however it was
 ABOUT = """
@@ -362,16 +363,16 @@ def test_a_child_compiles_with_pythons_own_compile(run: Callable[[Body], None]) 
 
 def test_a_rehearsal_leaves_nothing_behind() -> None:
     code = (
-        "import os, runpy, sys, threading\n"
-        "names = runpy.run_path(sys.argv[1])\n"
-        "names['PARTS'].update(names['parts_beside']())\n"
+        "import os, sys, threading\n"
+        "names = {'__name__': 'runner'}\n"
+        "exec(compile(sys.stdin.buffer.read(), 'runner.py', 'exec'), names)\n"
         "def left():\n"
         "    descriptors = sorted(os.listdir('/proc/self/fd'))\n"
         "    return descriptors, threading.active_count(), 'snippet' in sys.modules\n"
         "before = left(); names['rehearse'](); assert left() == before, (before, left())\n"
     )
-    runner = Path(app_definition.__file__).parents[1] / "runner.py"
-    subprocess.run([sys.executable, "-I", "-S", "-c", code, runner], check=True, timeout=30)
+    command = [sys.executable, "-I", "-S", "-c", code]
+    subprocess.run(command, input=PROGRAM, check=True, timeout=30)
 
 
 def test_objects_made_after_gaps_are_filled_lie_side_by_side() -> None:

@@ -12,6 +12,7 @@ from fob.errors import FobError, NotFound, TooLarge
 from fob.functions import app_definition
 from fob.functions.app_definition import PlacementSettings
 from fob.functions.options import Options
+from fob.runner.linker import packing
 from fob.source.dependencies import Dependencies
 
 ID = "0e38b688-86e3-4966-9060-cf01eef59426"
@@ -81,11 +82,11 @@ def test_the_snippet_comes_back_byte_for_byte(snippet: bytes):
 
 @pytest.mark.parametrize("placement", [PlacementSettings(), PlacementSettings("python:3-slim")])
 def test_the_command_runs_the_runner_with_the_snippet(tmp_path, monkeypatch, placement):
-    runner = tmp_path / "runner.py"
-    runner.write_text(
-        "import os\nprint(__name__, SNIPPET, 'FOB_FUNCTION' in os.environ, os.environ['PORT0'])"
+    program = (
+        b"import os\nprint(__name__, SNIPPET, 'FOB_FUNCTION' in os.environ, os.environ['PORT0'])"
     )
-    monkeypatch.setattr(app_definition, "_RUNNER", runner)
+    packed = packing.pack(program), zlib.adler32(program + b"\0")
+    monkeypatch.setattr(packing, "packed_runner", lambda: packed)
     definition = make(placement=placement)
     env = {"PATH": os.environ["PATH"], "PORT0": "31000", **definition["env"]}
     done = subprocess.run(

@@ -9,14 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from fob import runner
 from fob.functions import openapi
-from fob.parts import (
-    schema,
-    shapes,
-    types,
-    values,
-)
+from fob.runner.features import annotations, schema
 
 SHA256 = "ab" * 32
 SERVERS = ["http://10.0.6.172:25974", "http://localhost:9999/api/call/0e38b688"]
@@ -36,8 +30,7 @@ class Item:
 
 def described(function: Any, raw: str = "", **more: Any) -> dict[str, Any]:
     """Return the description that the runner gives of a plain function."""
-    reader = types.Reader(globals(), values.makers(runner.CONVERT), shapes)
-    parameters, returns = schema.schemas(function, raw, reader, values.encode)
+    parameters, returns = schema.schemas(function, raw, annotations.Reader(globals()))
     return {
         "entry": function.__name__,
         "convention": "plain",

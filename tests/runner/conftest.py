@@ -1,11 +1,10 @@
 """A real runner process for each test, on a socket the test has bound."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from running import RUNNER, Command, Runner, Start, launch
+from running import PROGRAM, Command, Runner, Start, launch, run_program
 
 __all__ = ["launch"]
 
@@ -27,13 +26,12 @@ def patched(tmp_path: Path) -> Command:
     """The command of a runner whose constants have other values, to wait less in tests."""
 
     def patched(**constants: float) -> list[str]:
-        lines = RUNNER.read_text().splitlines(keepends=True)
+        lines = PROGRAM.decode().splitlines()
         for name, value in constants.items():
-            index = next(i for i, line in enumerate(lines) if line.startswith(f"{name} = "))
-            lines[index] = f"{name} = {value}\n"
-        copy = tmp_path / "runner.py"
-        copy.write_text("".join(lines))
-        (tmp_path / "parts").symlink_to(RUNNER.parent / "parts")
-        return [sys.executable, "-I", "-S", str(copy)]
+            index = next(i for i, line in enumerate(lines) if line.startswith(f"{name}="))
+            lines[index] = f"{name}={value}"
+        folder = tmp_path / "patched"
+        folder.mkdir()
+        return run_program(folder, "\n".join(lines).encode())
 
     return patched

@@ -4,16 +4,16 @@ import json
 import random
 import re
 import resource
+import shlex
 import socket
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from running import PATIENCE, RUNNER, Command, Runner, Start, read_all
+from running import PATIENCE, Command, Runner, Start, read_all, run_program
 
 ECHO = "def handler(**fields): return fields"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -405,8 +405,8 @@ def test_many_idle_connections_make_room_for_new_ones(serve: Start) -> None:
     assert "Traceback" not in runner.stderr
 
 
-def test_connections_leave_descriptors_for_the_snippet(serve: Start) -> None:
-    command = ["/bin/sh", "-c", f"ulimit -n 64; exec {sys.executable} -I -S {RUNNER}"]
+def test_connections_leave_descriptors_for_the_snippet(serve: Start, tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", f"ulimit -n 64; exec {shlex.join(run_program(tmp_path))}"]
     runner = serve("import os\ndef f(): return len([os.pipe() for _ in range(4)])", command)
     idle = [runner.connect() for _ in range(100)]
     try:

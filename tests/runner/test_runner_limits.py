@@ -189,7 +189,7 @@ def test_who_leaves_takes_no_answer_of_others_along(serve: Start, patched: Comma
 def test_answers_that_a_socket_does_not_take_at_once_all_arrive(
     serve: Start, patched: Command
 ) -> None:
-    runner = serve(MIXED, patched(QUICK=9.0, SLOW=9.0, TICK=9.0, SHORT=1 << 30))
+    runner = serve(MIXED, patched(QUICK=9.0, SLOW=9.0, TICK=9.0, MAX_HELD_BYTES=1 << 30))
     words = [2_000_000, 1, 2_000_000, 1]
     with asked_together(runner, [f"/?words={count}" for count in words]) as socks:
         for sock, count in zip(socks, words, strict=True):
@@ -447,7 +447,7 @@ def f(): pass
 def test_a_client_that_does_not_read_does_not_hold_up_the_end(
     serve: Start, patched: Command
 ) -> None:
-    runner = serve("def f(n: int): return 'x' * n", command=patched(LAST_WORDS=0.3))
+    runner = serve("def f(n: int): return 'x' * n", command=patched(DRAIN_GRACE=0.3))
     with runner.connect() as sock:
         sock.sendall(b"GET /?n=15000000 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert sock.recv(10) == b"HTTP/1.1 2"

@@ -11,7 +11,7 @@ import pytest
 
 import live
 from fob import timeline
-from running import RUNNER, Start
+from running import PROGRAM, Start
 
 
 def code(text: str) -> str:
@@ -22,7 +22,7 @@ def code(text: str) -> str:
 
 
 def test_the_published_sample_answers_with_what_it_prints(serve: Start) -> None:
-    sample = (RUNNER.parents[2] / "py_example.py").read_bytes()
+    sample = (live.ROOT / "py_example.py").read_bytes()
     answer = serve(sample).call()
     assert answer.body == b'{"result": null, "output": "Hello serverless world!\\n"}'
     assert answer.headers["Content-Type"] == "application/json"
@@ -513,7 +513,7 @@ def test_it_starts_as_the_app_definition_starts_it(launch: Start) -> None:
     snippet = b"# coding: latin-1\ndef handler(): return '\xe9\x00'.strip(chr(0))".replace(
         b"\x00", b""
     )
-    blob = base64.b64encode(zlib.compress(RUNNER.read_bytes() + b"\0" + snippet)).decode()
+    blob = base64.b64encode(zlib.compress(PROGRAM + b"\0" + snippet)).decode()
     cmd = (
         f"exec {sys.executable} -I -S -c 'import os,zlib,binascii;r,_,s=zlib.decompress("
         'binascii.a2b_base64(os.environ.pop("FOB_FUNCTION"))).partition(b"\\0");exec(compile(r,'

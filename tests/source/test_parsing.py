@@ -1,6 +1,7 @@
 import pytest
 
 from fob.errors import BadRequest
+from fob.runner.core.names import ENTRY_NAMES
 from fob.source import parsing
 
 
@@ -71,7 +72,7 @@ def test_several_functions_without_a_known_name_are_refused_with_the_names_found
     assert "a, b" in error.message
 
 
-@pytest.mark.parametrize("name", parsing.WELL_KNOWN)
+@pytest.mark.parametrize("name", ENTRY_NAMES)
 def test_a_known_name_is_enough(name: str):
     parsing.check(f"def a(): pass\ndef b(): pass\ndef {name}(): pass\n".encode())
 

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
-RUNNER = Path(__file__).parents[2] / "service" / "fob" / "runner.py"
+from fob.runner.linker import packing
+
+# the runner as it travels
+PROGRAM = packing.unpack(packing.PACKED.read_text()).rstrip(b"\0")
 PATIENCE = 20.0  # seconds after which something that should happen has not
 
 
@@ -112,6 +115,13 @@ def read_all(sock: socket.socket) -> bytes:
         data += more
 
 
+def run_program(folder: Path, program: bytes = PROGRAM) -> list[str]:
+    """The command that runs a program, which is written into `folder`."""
+    file = folder / "runner.py"
+    file.write_bytes(program)
+    return [sys.executable, "-I", "-S", str(file)]
+
+
 Start = Callable[..., Runner]
 Command = Callable[..., list[str]]
 
@@ -131,7 +141,7 @@ def launch(tmp_path: Path) -> Iterator[Start]:
         env.setdefault("FOB_LISTEN_FD", str(listener.fileno()))
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
             process = subprocess.Popen(
-                command or [sys.executable, "-I", "-S", str(RUNNER)],
+                command or run_program(tmp_path),
                 env={os.fsencode(k): os.fsencode(v) for k, v in env.items()}
                 | ({} if "FOB_FUNCTION" in env else {b"FOB_SNIPPET": source}),
                 cwd=folder,

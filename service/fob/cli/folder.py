@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fob.cli.progress import Progress
 from fob.errors import BadRequest, TooLarge
-from fob.parts.unzip import FILES_LIMIT, UNPACKED_LIMIT
+from fob.runner.features.unzip import MAX_FILES, MAX_UNPACKED_BYTES
 from fob.source import archive
 
 IGNORE_FILE = ".fobignore"
@@ -41,9 +41,9 @@ def packed(folder: Path) -> bytes:
 
 
 def _check(folder: Path, count: int, size: int) -> None:
-    if count > FILES_LIMIT or size > UNPACKED_LIMIT:
+    if count > MAX_FILES or size > MAX_UNPACKED_BYTES:
         raise TooLarge(
-            f"{folder} has more than {FILES_LIMIT} files or {UNPACKED_LIMIT} bytes;"
+            f"{folder} has more than {MAX_FILES} files or {MAX_UNPACKED_BYTES} bytes;"
             f" list what is not needed in its {IGNORE_FILE}"
         )
 

@@ -17,7 +17,6 @@ from fob.dispatcher.guard import Guard
 from fob.dispatcher.in_flight import InFlight
 from fob.dispatcher.kept_engine import KeptEngine
 from fob.errors import FobError
-from fob.functions import app_definition
 from fob.functions.app_definition import PlacementSettings
 from fob.functions.service import Functions
 from fob.functions.store import SnippetStore
@@ -62,7 +61,6 @@ async def serve(
         _announce(settings, marathon, sockets)
         tasks.start()
         parts.push_async_callback(tasks.stop)
-        asyncio.get_running_loop().run_in_executor(None, app_definition.prepare)
         settling = asyncio.create_task(_settle(functions))
         parts.push_async_callback(_cancelled, settling)
         gc.freeze()  # everything built so far is permanent: keep it out of every collection

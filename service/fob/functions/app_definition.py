@@ -6,22 +6,19 @@ so Marathon's replicated store keeps the function.
 
 import base64
 import binascii
-import functools
 import hashlib
 import json
 import re
 import secrets
-import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fob import contract
 from fob.errors import FobError, NotFound, TooLarge
-from fob.functions.bundle import bundle
 from fob.functions.options import Options
+from fob.runner.linker import packing
 from fob.source.conventions import UNKNOWN, Convention
 from fob.source.dependencies import INSTALL_SECONDS, NONE, Dependencies
 
@@ -30,15 +27,10 @@ ENCODED_BYTES = 96 * 1024
 # In MiB. On a cluster memory is limited, and pip, which installs packages there, needs about 100.
 MEM, INSTALL_MEM = 64, 256
 
-_RUNNER = Path(__file__).parents[1] / "runner.py"
-_PARTS = Path(__file__).parents[1] / "parts"
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_PACKING = threading.Lock()
 CONTAINER_PORT = 8080
-# where the runner belongs, in JSON without it; nobody else can have this
+# stands for the runner in JSON; no other text can contain it
 _HERE = secrets.token_hex()
-# of deflate, stored, with no bytes in it: RFC 1951, 3.2.4
-_EMPTY_BLOCK = bytes.fromhex("000000ffff")
 
 
 @dataclass(frozen=True)
@@ -187,37 +179,11 @@ def _env(snippet: bytes, options: Options) -> dict[str, str]:
     return {**options.env, **ours}
 
 
-def prepare() -> None:
-    """Do what the first function would otherwise have to wait for."""
-    with _PACKING:  # who comes meanwhile waits, and does not do it too
-        _packer(_RUNNER, _PARTS)
-
-
-def prepared() -> bool:
-    """Whether that is done, so that `app` takes no time to speak of."""
-    return bool(_packer.cache_info().currsize)
-
-
-@functools.cache
-def _packer(runner: Path, parts: Path) -> tuple[str, int]:
-    """The base64 of the runner's part of a packed function, and the checksum (Adler-32) so far.
-
-    It ends where a group of base64 does, so that the value of every app begins with it.
-    """
-    program = bundle(runner, parts) + b"\0"
-    compressor = zlib.compressobj(level=9)
-    packed = compressor.compress(program) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    packed += _EMPTY_BLOCK * (len(packed) % 3)  # of 5 bytes each
-    return base64.b64encode(packed).decode(), zlib.adler32(program)
-
-
 def _packed(snippet: bytes) -> str:
-    if not prepared():
-        prepare()
-    runner, checksum = _packer(_RUNNER, _PARTS)
-    # RFC 1950: the stream goes on with deflate of its own, which costs less than to go on with a
-    # copy of the compressor, and ends with the checksum of it all. Memory that is made ready costs
-    # more than a short file is work: the window is no larger than that, the rest in proportion
+    runner, checksum = packing.packed_runner()
+    # RFC 1950: the runner's deflate stream continues with the snippet's, and ends with a checksum
+    # of both. To set up a compressor's memory takes longer than to compress a short file: so the
+    # window is as small as the file allows, and the rest in proportion.
     window = min(max(len(snippet).bit_length(), 9), zlib.MAX_WBITS)
     compressor = zlib.compressobj(9, zlib.DEFLATED, -window, window - 8)
     rest = compressor.compress(snippet) + compressor.flush()
@@ -235,7 +201,7 @@ def _packed(snippet: bytes) -> str:
 def to_json(app: Mapping[str, Any]) -> bytes:
     """An app that `app` made, as it is sent. The runner, most of it, is put in as it is: nothing in
     base64 has to be escaped, and to look for that takes longer than all else."""
-    runner, _ = _packer(_RUNNER, _PARTS)
+    runner, _ = packing.packed_runner()
     snippet = app["env"][contract.FUNCTION].removeprefix(runner)
     text = json.dumps({**app, "env": {**app["env"], contract.FUNCTION: _HERE + snippet}})
     return text.replace(_HERE, runner, 1).encode()

@@ -147,8 +147,7 @@ class _Posting:
     def is_slow(self) -> bool:
         """Whether making the app takes more than about a millisecond."""
         body = self._record.content
-        small = len(body) <= SMALL_BYTES and not archive.is_archive(body)
-        return not (small and app_definition.prepared())
+        return len(body) > SMALL_BYTES or archive.is_archive(body)
 
     def post(self, send: Callable[[bytes], App]) -> App:
         """Write the record, send the app, confirm the record; return Marathon's app.

@@ -1,6 +1,6 @@
 """Checks an archive that is to become a function of several files; unpacks nothing to disk.
 
-It is read, and its entry module found, with the runner's own code: parts/unzip.py, parts/files.py.
+It is read, and its entry module found, with the runner's own code: features/unzip.py, modules.py.
 """
 
 import io
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fob.errors import BadRequest, TooLarge
-from fob.parts import files, unzip
+from fob.runner.features import modules, unzip
 from fob.source import dependencies, parsing
 from fob.source.dependencies import Dependencies
 from fob.source.parsing import MAX_SNIPPET_BYTES
@@ -71,20 +71,20 @@ def check(body: bytes, entry: str | None = None) -> Archive:
 def _open(body: bytes, entry: str) -> tuple[dict[str, bytes], str, str]:
     try:
         contents = unzip.read(body)
-        modules = files.modules_of(contents)
-        module, name = files.entry_of(modules, entry)
+        paths = modules.modules_of(contents)
+        module, name = modules.entry_of(paths, entry)
     except unzip.TooMuch as error:
         limits = {"size": error.size, "limit": error.limit}
         raise TooLarge(f"The archive cannot be used: {error}", details=limits) from error
     except unzip.BadArchive as error:
         raise BadRequest(f"The archive cannot be used: {error}", code="bad_archive") from error
-    except files.NoEntry as error:
+    except modules.NoEntry as error:
         raise BadRequest(
             f"{error}. Name one with ?entry=MODULE or ?entry=MODULE:NAME",
             code="no_entry",
             details={"found": error.found},
         ) from error
-    return contents, modules[module], name
+    return contents, paths[module], name
 
 
 def _check_python(contents: Mapping[str, bytes]) -> None:

@@ -1,16 +1,16 @@
 """Recognises the convention that a function follows, without running its file.
 
-The rules are the runner's own (`parts/conventions.py`); this module reads from the syntax tree what
-they look at. Where only a run can tell, the convention is unknown.
+The rules are the runner's own (`runner/features/conventions.py`); this module reads from the syntax
+tree what they look at. Where only a run can tell, the convention is unknown.
 """
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fob.parts import conventions
+from fob.runner.core.names import APPLICATION_NAMES, ENTRY_NAMES
+from fob.runner.features import conventions
 
-APPLICATIONS = ("app", "application")
 _ASGI = ["scope", "receive", "send"]
 _WSGI = ["environ", "start_response"]
 # Classes and functions with which well-known frameworks create applications.
@@ -42,7 +42,7 @@ def recognise(
     `statements` run when the file is imported, `bound` maps the names it binds to the last
     statement that binds each, `functions` are its public functions, `entry` is the requested name.
     """
-    bound = {name: node for name, node in bound.items() if not _is_data(node)}
+    bound = {name: node for name, node in bound.items() if not _is_data(name, node)}
     name = entry or _entry(statements, bound, functions)
     if name is None:
         return UNKNOWN
@@ -55,21 +55,28 @@ def recognise(
     return Convention(convention, why)
 
 
-def _is_data(node: ast.stmt) -> bool:
-    """Whether a statement binds its name to a value that cannot be called."""
+def _is_data(name: str, node: ast.stmt) -> bool:
+    """Whether a statement binds `name` to a value that cannot be called."""
     literal = ast.Constant | ast.JoinedStr | ast.Dict | ast.List | ast.Tuple | ast.Set
-    return isinstance(getattr(node, "value", None), literal)
+    return isinstance(_value(name, node), literal)
+
+
+def _value(name: str, node: ast.stmt) -> ast.expr | None:
+    """Return the expression that a statement assigns to `name` itself, not to a tuple with it."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    assigned = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+    return node.value if assigned and isinstance(node, ast.Assign | ast.AnnAssign) else None
 
 
 def _entry(
     statements: list[ast.stmt], bound: dict[str, ast.stmt], functions: tuple[str, ...]
 ) -> str | None:
     """Return the name that the runner would choose; "" for a script, None if unknown."""
-    for name in APPLICATIONS:
+    for name in APPLICATION_NAMES:
         parameters = _parameters(name, bound)
         if name in bound and (parameters is None or conventions.is_application(parameters)):
             return name if parameters else None
-    known = [name for name in conventions.ENTRIES if name in bound]
+    known = [name for name in ENTRY_NAMES if name in bound]
     candidates = known or conventions.marked(statements, functions) or list(functions) or [""]
     return candidates[0]
 
@@ -84,7 +91,7 @@ def _parameters(path: str, bound: dict[str, ast.stmt]) -> list[str] | None:
         return None
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return _positional(node.args)
-    value = getattr(node, "value", None)
+    value = _value(name, node)
     if isinstance(value, ast.Name):
         return _parameters(value.id, {n: node for n, node in bound.items() if n != name})
     if isinstance(value, ast.Lambda):

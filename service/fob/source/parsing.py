@@ -8,14 +8,19 @@ import ast
 import io
 import tokenize
 import warnings
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fob.errors import BadRequest
-from fob.parts.conventions import ENTRIES as WELL_KNOWN
-from fob.parts.conventions import marked
+from fob.runner.core.names import (
+    APPLICATION_NAMES,
+    ENTRY_NAMES,
+    bound_by,
+    public_functions,
+    statements,
+)
+from fob.runner.features.conventions import marked
 from fob.source import syntax
-from fob.source.conventions import APPLICATIONS, UNKNOWN, Convention, recognise
+from fob.source.conventions import UNKNOWN, Convention, recognise
 
 # Of one Python file: more cannot be packed into an app definition.
 MAX_SNIPPET_BYTES = 256 * 1024
@@ -40,10 +45,12 @@ def check(body: bytes, entry: str | None = None) -> Source:
     tree = parse(body)
     if not tree.body:
         raise BadRequest("The file contains only comments: define a function", code="empty_body")
-    functions = tuple(dict.fromkeys(_functions(tree.body)))
-    statements = list(_statements(tree.body))
-    source = Source(functions, recognise(statements, _binders(tree.body), functions, entry))
-    _find_entry(tree, source, entry)
+    nodes = list(statements(tree.body))
+    binders = {name: node for node in nodes for name in bound_by(node)}
+    functions = tuple(public_functions(nodes))
+    source = Source(functions, recognise(nodes, binders, functions, entry))
+    if "*" not in binders and "__getattr__" not in binders:
+        _find_entry(tree, set(binders), source, entry)
     return source
 
 
@@ -108,26 +115,26 @@ def _syntax_error(error: SyntaxError) -> BadRequest:
     )
 
 
-def _find_entry(tree: ast.Module, source: Source, entry: str | None) -> None:
-    """Raise `no_callable` if it is certain that the runner would find nothing to call."""
-    names = set(_binders(tree.body))
-    if "*" in names or "__getattr__" in names:
-        return
+def _find_entry(tree: ast.Module, names: set[str], source: Source, entry: str | None) -> None:
+    """Raise `no_callable` if it is certain that the runner would find nothing to call.
+
+    `names` are all names that the file binds.
+    """
     if entry is not None:
         module, _, path = entry.rpartition(":")
         if not module and path.partition(".")[0] not in names:
             raise _no_callable(f"The file defines no {entry!r}", source)
         return
-    if marked(list(_statements(tree.body)), source.functions):
+    if marked(list(statements(tree.body)), source.functions):
         return
-    known = names.intersection((*WELL_KNOWN, *APPLICATIONS))
+    known = names.intersection((*ENTRY_NAMES, *APPLICATION_NAMES))
     if not known and len(_certain(tree.body)) > 1:
         raise _no_callable("The file defines several functions, and none has a known name", source)
 
 
 def _no_callable(problem: str, source: Source) -> BadRequest:
     found = ", ".join(source.functions) or "no functions"
-    known = ", ".join(WELL_KNOWN)
+    known = ", ".join(ENTRY_NAMES)
     return BadRequest(
         f"{problem} (found: {found}). Name the one to call with ?entry=NAME,"
         f" or call it one of {known}",
@@ -136,70 +143,10 @@ def _no_callable(problem: str, source: Source) -> BadRequest:
     )
 
 
-def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that run in the module's own scope: under if, try, with, for, match too."""
-    for statement in body:
-        yield statement
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            continue
-        for child in ast.iter_child_nodes(statement):
-            if isinstance(child, ast.stmt):
-                yield from _statements([child])
-            elif isinstance(child, ast.ExceptHandler | ast.match_case):
-                yield from _statements(child.body)
-
-
-def _functions(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """The public functions the file may define."""
-    for statement in _statements(body):
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and _public(statement):
-            yield statement.name
-
-
 def _certain(body: list[ast.stmt]) -> set[str]:
-    """The public functions that are there whatever happens: undecorated, in no branch, kept."""
-    certain = {
-        statement.name
-        for statement in body
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
-        and not statement.decorator_list
-        and _public(statement)
-    }
-    return certain - set(_rebound(body))
-
-
-def _rebound(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """Names bound or deleted by anything but a function definition."""
-    for statement in _statements(body):
-        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _names(statement)
-
-
-def _binders(body: Iterable[ast.stmt]) -> dict[str, ast.stmt]:
-    """Every name the module may have, with the last statement that binds it; `*` when it imports
-    everything from somewhere."""
-    return {name: statement for statement in _statements(body) for name in _names(statement)}
-
-
-def _names(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield statement.name
-    elif isinstance(statement, ast.Import | ast.ImportFrom):
-        for alias in statement.names:
-            yield alias.asname or alias.name.partition(".")[0]
-    else:
-        yield from _targets(statement)
-
-
-def _targets(statement: ast.stmt) -> Iterator[str]:
-    """Names a statement assigns or deletes; nested statements speak for themselves."""
-    for child in ast.iter_child_nodes(statement):
-        if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
-            continue
-        for node in ast.walk(child):
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                yield node.id
-
-
-def _public(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return not function.name.startswith("_")
+    """Return the public functions that exist in any case: no decorator, no branch, not rebound."""
+    undecorated = [node for node in body if not getattr(node, "decorator_list", ())]
+    definitions = ast.FunctionDef | ast.AsyncFunctionDef
+    others = (node for node in statements(body) if not isinstance(node, definitions))
+    rebound = {name for node in others for name in bound_by(node)}
+    return set(public_functions(undecorated)) - rebound

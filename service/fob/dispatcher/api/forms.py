@@ -9,15 +9,15 @@ from tornado.httputil import (
 )
 
 from fob.errors import BadRequest
-from fob.parts.unzip import FILES_LIMIT, UNPACKED_LIMIT
+from fob.runner.features.unzip import MAX_FILES, MAX_UNPACKED_BYTES
 from fob.source import archive
 
 FORM = "multipart/form-data"
 # all files unpacked, and what a form adds around each of them
-MAX_FORM_BYTES = UNPACKED_LIMIT + FILES_LIMIT * 512
+MAX_FORM_BYTES = MAX_UNPACKED_BYTES + MAX_FILES * 512
 
 _ZIP = ("application/zip", "application/x-zip-compressed")
-_CONFIG = ParseBodyConfig(multipart=ParseMultipartConfig(max_parts=FILES_LIMIT + 1))
+_CONFIG = ParseBodyConfig(multipart=ParseMultipartConfig(max_parts=MAX_FILES + 1))
 
 
 def source_of(content_type: str, body: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""All that travels with a function: a server for one snippet, linked into one piece."""
