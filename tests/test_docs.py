@@ -53,3 +53,18 @@ def test_every_relative_link_resolves(file: Path) -> None:
         assert linked.exists(), f"{file.name} links to {target}"
         if anchor and linked.suffix == ".md":
             assert anchor in anchors(linked.read_text()), f"{file.name} links to {target}{anchor}"
+
+
+def test_every_module_that_the_map_names_exists() -> None:
+    named = set(re.findall(r"[\w/]*\w+\.py\b", page("architecture.md")))
+    files = [f"/{path.relative_to(live.SERVICE)}" for path in live.SERVICE.rglob("*.py")]
+    tests = {str(path.relative_to(live.ROOT)) for path in (live.ROOT / "tests").rglob("*.py")}
+    missing = {name for name in named if not any(file.endswith(f"/{name}") for file in files)}
+    assert {name for name in missing if name.strip("/") not in tests} == set()
+
+
+def test_the_map_has_a_paragraph_for_every_room() -> None:
+    text = page("architecture.md")
+    package = live.SERVICE / "fob"
+    rooms = {str(path.parent.relative_to(package)) for path in package.rglob("*.py")} - {"."}
+    assert [room for room in rooms if f"**`{room}/`**" not in text] == []
