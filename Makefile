@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# one more than there are processors, for a test that waits uses none
-WORKERS := --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=5 --dist=loadfile
+# one more than there are processors: a third of the time the tests wait and use none
+WORKERS := --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=4 --dist=loadfile
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .PHONY: help demo test test-all run lint bench bench-peers bench-report runner clean
