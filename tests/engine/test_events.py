@@ -2,7 +2,7 @@ import asyncio
 import json
 
 from fob.engine.events import (
-    BACKLOG,
+    MAX_BACKLOG,
     Event,
     Events,
     EventSubscription,
@@ -12,7 +12,7 @@ from fob.engine.events import (
 async def take(stream: EventSubscription, number: int) -> list[Event | None]:
     taken: list[Event | None] = []
     while len(taken) < number:
-        taken += await asyncio.wait_for(stream.some(), 5)
+        taken += await asyncio.wait_for(stream.take(), 5)
     return taken
 
 
@@ -34,7 +34,7 @@ def test_a_reader_gets_what_is_published_in_order() -> None:
     asyncio.run(run())
 
 
-def test_a_reader_may_want_some_types_only() -> None:
+def test_a_reader_can_ask_for_some_types_only() -> None:
     async def run() -> None:
         events = Events()
         stream = events.attach(["b"])
@@ -57,35 +57,35 @@ def test_a_reader_that_comes_back_gets_what_it_missed() -> None:
     asyncio.run(run())
 
 
-def test_a_reader_that_is_too_slow_is_sent_away() -> None:
+def test_a_reader_that_is_too_slow_is_disconnected() -> None:
     async def run() -> None:
         events = Events()
         stream = events.attach()
-        for _ in range(BACKLOG + 1):
+        for _ in range(MAX_BACKLOG + 1):
             events.publish("a")
-        got = await take(stream, BACKLOG + 1)
+        got = await take(stream, MAX_BACKLOG + 1)
         assert got[-1] is None
 
     asyncio.run(run())
 
 
-def test_of_a_start_that_goes_on_is_told_with_what_comes_next() -> None:
+def test_the_events_of_a_start_are_sent_with_the_next_urgent_event() -> None:
     async def run() -> None:
         events = Events()
         stream = events.attach()
         events.publish("group_change_success")
         events.publish("status_update_event", taskStatus="TASK_STAGING")
-        told = asyncio.create_task(stream.some())
+        taken = asyncio.create_task(stream.take())
         await asyncio.sleep(0)
-        assert not told.done()
+        assert not taken.done()
         events.publish("status_update_event", taskStatus="TASK_RUNNING")
-        states = [e.data.get("taskStatus") for e in await told if e]
+        states = [e.data.get("taskStatus") for e in await taken if e]
         assert states == [None, "TASK_STAGING", "TASK_RUNNING"]
 
     asyncio.run(run())
 
 
-def test_of_a_start_that_goes_on_is_told_when_nothing_comes_next() -> None:
+def test_the_events_of_a_start_are_sent_when_no_other_event_follows() -> None:
     async def run() -> None:
         events = Events()
         stream = events.attach()

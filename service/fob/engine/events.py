@@ -1,4 +1,4 @@
-"""Marathon's event stream: what happened, numbered, with the recent past kept for replay."""
+"""Marathon's event stream: numbered events, the most recent of them kept for replay."""
 
 import asyncio
 import functools
@@ -11,13 +11,15 @@ from typing import Any
 from fob.engine.chunks import to_json
 from fob.timeline import utc_now
 
-KEPT = 2000  # events a reader that lost its connection can still ask for
-BACKLOG = 2000  # events a slow reader may be behind before it is disconnected
-# Whoever is told is woken, at the cost of what happens meanwhile; and what happens next is what
-# they wait for. So of a start that goes on, and of what nobody waits for, they hear with that.
-LULL_SECONDS = 0.01
-UNDER_WAY = ("TASK_STAGING", "TASK_STARTING")
-NEWS = {
+MAX_RECENT = 2000  # events that a reader can get again after it lost its connection
+MAX_BACKLOG = 2000  # events that a reader may be behind before it is disconnected
+
+# Sending an event wakes its readers, which compete with a task that is starting for the CPU. So
+# only events that readers wait for are sent at once. All others, and the two states on the way to
+# TASK_RUNNING, are sent with the next urgent event, or after this delay.
+DELAY_SECONDS = 0.01
+STATES_OF_A_START = ("TASK_STAGING", "TASK_STARTING")
+URGENT = {
     "status_update_event",
     "instance_health_changed_event",
     "health_status_changed_event",
@@ -37,17 +39,18 @@ class Event:
 
     @property
     def can_wait(self) -> bool:
-        """Whether readers may hear of it a moment later, with what comes next."""
-        return self.type not in NEWS or self.data.get("taskStatus") in UNDER_WAY
+        """Whether it may be sent with the next event instead of at once."""
+        return self.type not in URGENT or self.data.get("taskStatus") in STATES_OF_A_START
 
     @functools.cached_property
     def frame(self) -> bytes:
-        """As it goes over the wire (server-sent events, W3C); most never do."""
+        """The event as sent to readers (server-sent events, W3C); made on first use, because most
+        events have no reader."""
         return self._framed(self.data)
 
     @functools.cached_property
     def light(self) -> bytes:
-        """The same without the groups before and after, where it tells of a plan."""
+        """`frame` without the groups before and after, if the event has a plan."""
         if "plan" not in self.data:
             return self.frame
         plan = {k: v for k, v in self.data["plan"].items() if k not in ("original", "target")}
@@ -59,72 +62,74 @@ class Event:
 
 
 class EventSubscription:
-    """One reader's events on their way, until `None`, which says: too slow, goodbye."""
+    """The events that one reader has not taken yet. `None` after them is the end of the stream: the
+    reader was too slow, or the engine stops."""
 
     def __init__(self, types: frozenset[str]) -> None:
         self._types = types
-        self._waiting: list[Event | None] = []
+        self._backlog: list[Event | None] = []
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     def offer(self, event: Event) -> None:
+        """Append the event if the reader asked for its type."""
         if self._types and event.type not in self._types:
             return
-        if len(self._waiting) >= BACKLOG:
+        if len(self._backlog) >= MAX_BACKLOG:
             self.end()
             return
-        self._waiting.append(event)
+        self._backlog.append(event)
         if not event.can_wait:
             self._due.set()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LULL_SECONDS, self._due.set)
+            self._timer = asyncio.get_running_loop().call_later(DELAY_SECONDS, self._due.set)
 
     def end(self) -> None:
-        self._waiting.append(None)
+        self._backlog.append(None)
         self._due.set()
 
-    async def some(self) -> list[Event | None]:
-        """Wait for events; all there are, in order."""
+    async def take(self) -> list[Event | None]:
+        """Wait until events are due; return the whole backlog, in order."""
         await self._due.wait()
         self._due.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        some, self._waiting = self._waiting, []
-        return some
+        taken, self._backlog = self._backlog, []
+        return taken
 
 
 class Events:
-    """Everyone who publishes has one of these; every reader has a `Stream` of it. Events have the
-    ids from `first` on."""
+    """Publishes events to all subscriptions. Event ids count up from `first`."""
 
     def __init__(self, first: int = 1) -> None:
         self._ids = itertools.count(first)
-        self._recent: deque[Event] = deque(maxlen=KEPT)
-        self._streams: set[EventSubscription] = set()
+        self._recent: deque[Event] = deque(maxlen=MAX_RECENT)
+        self._subscriptions: set[EventSubscription] = set()
 
     def publish(self, type_: str, **payload: Any) -> None:
-        """Tell those who listen; `payload` is not to be changed afterwards."""
+        """Publish an event; callers must not change `payload` afterwards."""
         data = {"eventType": type_, "timestamp": utc_now(), **payload}
         event = Event(next(self._ids), type_, data)
         self._recent.append(event)
-        for stream in self._streams:
-            stream.offer(event)
+        for subscription in self._subscriptions:
+            subscription.offer(event)
 
     def attach(self, types: Iterable[str] = (), after: int | None = None) -> EventSubscription:
-        """A stream of all events from now on, and before that of those kept since id `after`."""
-        stream = EventSubscription(frozenset(types))
+        """Subscribe to all events from now on, or to those of `types`; first come the recent ones
+        with an id above `after`, if that is given."""
+        subscription = EventSubscription(frozenset(types))
         if after is not None:
             for event in self._recent:
                 if event.id > after:
-                    stream.offer(event)
-        self._streams.add(stream)
-        return stream
+                    subscription.offer(event)
+        self._subscriptions.add(subscription)
+        return subscription
 
-    def detach(self, stream: EventSubscription) -> None:
-        self._streams.discard(stream)
+    def detach(self, subscription: EventSubscription) -> None:
+        self._subscriptions.discard(subscription)
 
     def close(self) -> None:
-        """End every stream."""
-        for stream in self._streams:
-            stream.end()
+        """End all subscriptions."""
+        for subscription in self._subscriptions:
+            subscription.end()

@@ -40,12 +40,12 @@ class EventStreamHandler(MarathonHandler):
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    some = await self._stream.some()
+                    events = await self._stream.take()
             except TimeoutError:
                 self.write(b"\r\n")
                 await self.flush()
                 continue
-            for event in some:
+            for event in events:
                 if event is None:
                     await self.flush()
                     return

@@ -311,6 +311,6 @@ class Task:
 
     def _enter(self, state: TaskState, message: str = "") -> None:
         """The one place where a task changes its state."""
-        states.check(self.state, state)
+        states.check_transition(self.state, state)
         self.record = replace(self.record, state=state)
         self._on_change(self, message)
