@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from fob.engine.control.changes import Changes
+from fob.engine.control.deployment_storage import DeploymentStorage
 from fob.engine.control.deployments import Deployments
-from fob.engine.control.keeping import Keeping
 from fob.engine.definitions import app_definitions
 from fob.engine.errors import ApiError
 from fob.engine.events import Events
@@ -23,10 +23,10 @@ class Wanted:
     def __init__(self) -> None:
         self.apps: dict[str, App] = {}
 
-    def enter(self, record: AppRecord) -> None:
+    def add(self, record: AppRecord) -> None:
         self.apps[record.definition["id"]] = App(record)
 
-    def forget(self, app: App) -> None:
+    def remove(self, app: App) -> None:
         del self.apps[app.id]
 
 
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def changes(store: Store) -> Changes:
     events = Events()
     policy = DockerPolicy("", DockerHost(""))
-    deployments = Deployments(events, Keeping(store.deployments))
+    deployments = Deployments(events, DeploymentStorage(store.deployments))
     return Changes(Wanted(), store, deployments, events, policy)  # type: ignore[arg-type]
 
 
@@ -67,7 +67,7 @@ class Killed:
 
 
 def test_no_task_is_killed_when_its_app_cannot_be_scaled(changes: Changes, store: Store) -> None:
-    changes._enter(changes._prepared({"/a": DEFINITION}, {}))
+    changes._apply(changes._make_deployment({"/a": DEFINITION}, {}))
     store.put_app(DEFINITION, "2016-04-02T02:41:44.123Z")
     task = Killed("/a")
     store._db.execute("PRAGMA query_only = 1")  # as a full disk

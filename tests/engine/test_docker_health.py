@@ -69,7 +69,7 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(engine: live.En
     post(engine, app("/a", SLEEPS, healthChecks=[hangs]))
     become(engine, 0, 1)
     (found,) = engine.app("/a")["tasks"][0]["healthCheckResults"]
-    assert found["lastFailureCause"] == "no answer within 1 seconds"
+    assert found["lastFailureCause"] == "no response within 1 seconds"
     live.until(lambda: not processes_running("sleep 9876"), "the end of the command")
 
 

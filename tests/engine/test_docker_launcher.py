@@ -162,7 +162,7 @@ def test_a_container_that_fails_its_health_check_is_replaced(
     docker.docker("pause", *docker.containers())
     failed = failure(engine, "/a")
     assert failed["taskId"] == first
-    assert "health check failed 2 times in a row: no answer within 1 seconds" in failed["message"]
+    assert "health check failed 2 times in a row: no response within 1 seconds" in failed["message"]
     live.until(lambda: set(healthy()) - {first}, "its replacement's health")
 
 

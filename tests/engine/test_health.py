@@ -185,7 +185,7 @@ time.sleep(1000)
 '"""
     slow = check(timeoutSeconds=1, gracePeriodSeconds=0, maxConsecutiveFailures=0)
     engine.run("/a", cmd, healthChecks=[slow])
-    live.until(lambda: "no answer within" in (result(engine)["lastFailureCause"] or ""))
+    live.until(lambda: "no response within" in (result(engine)["lastFailureCause"] or ""))
 
 
 def test_a_command_is_run_as_the_task_would(engine: live.Engine) -> None:
@@ -208,7 +208,7 @@ def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(
     once = command(slow, timeoutSeconds=1, gracePeriodSeconds=0, intervalSeconds=60,
                    maxConsecutiveFailures=0)  # fmt: skip
     engine.run("/a", FOREVER, healthChecks=[once])
-    assert "no answer within 1 seconds" in result(engine)["lastFailureCause"]
+    assert "no response within 1 seconds" in result(engine)["lastFailureCause"]
     for pid in pids.read_text().split():
         live.until(lambda pid=pid: not _runs(pid), f"the end of {pid}")
 

@@ -8,7 +8,7 @@ import pytest
 from serving import Heard, Pages, become, check
 
 import live
-from fob.engine.control.rolling import startable, superfluous
+from fob.engine.control.rolling import startable, surplus_tasks
 from fob.engine.store.records import AppRecord
 from fob.engine.tasks.app import App
 
@@ -19,10 +19,10 @@ OLD, NEW = "2020-01-01T00:00:00.000Z", "2021-01-01T00:00:00.000Z"
 class Stub:
     """As much of a task as counts here."""
 
-    def __init__(self, version: str, fit: bool = True, alive: bool = True) -> None:
+    def __init__(self, version: str, available: bool = True, alive: bool = True) -> None:
         self.record = self
         self.version = version
-        self.fit = fit
+        self.available = available
         self.alive = alive
 
 
@@ -56,12 +56,12 @@ def new(number: int, **more: Any) -> list[Stub]:
         (0, 0, [], 0, 4),
         # all are replaced before the first goes
         (1, 1, old(4), 0, 4),
-        (1, 1, old(4) + new(4, fit=False), 0, 0),
-        (1, 1, old(4) + new(3) + new(1, fit=False), 3, 0),
+        (1, 1, old(4) + new(4, available=False), 0, 0),
+        (1, 1, old(4) + new(3) + new(1, available=False), 3, 0),
         # half of them serve
         (0.5, 0, old(4), 2, 0),
         (0.5, 0, old(2) + old(1, alive=False), 0, 1),
-        (0.5, 0, old(2) + new(1) + new(1, fit=False), 1, 0),
+        (0.5, 0, old(2) + new(1) + new(1, available=False), 1, 0),
         # half as many more
         (1, 0.5, old(4), 0, 2),
         (1, 0.5, old(4) + new(2), 2, 0),
@@ -80,23 +80,23 @@ def test_capacities_say_how_many_come_and_go(
     least: float, over: float, tasks: list[Stub], stopped: int, started: int
 ) -> None:
     app = app_of(4, least, over, tasks)
-    assert (len(list(superfluous(app))), startable(app)) == (stopped, started)
+    assert (len(list(surplus_tasks(app))), startable(app)) == (stopped, started)
 
 
 def test_tenths_are_counted_exactly() -> None:
     app = app_of(10, 0.7, 0.1, old(10))
-    assert (len(list(superfluous(app))), startable(app)) == (3, 1)
+    assert (len(list(surplus_tasks(app))), startable(app)) == (3, 1)
 
 
 def test_who_does_not_serve_goes_first() -> None:
-    ill, well = Stub(OLD, fit=False), Stub(OLD)
-    assert [task for task, _ in superfluous(app_of(1, 1, 1, [ill, well]))] == [ill]
+    ill, well = Stub(OLD, available=False), Stub(OLD)
+    assert [task for task, _ in surplus_tasks(app_of(1, 1, 1, [ill, well]))] == [ill]
 
 
 @pytest.mark.parametrize(("selection", "index"), [("YOUNGEST_FIRST", 2), ("OLDEST_FIRST", 0)])
 def test_a_scaled_down_app_loses_those_whom_it_selects(selection: str, index: int) -> None:
     app = app_of(2, 1, 1, tasks := new(3), killSelection=selection)
-    assert [task for task, _ in superfluous(app)] == [tasks[index]]
+    assert [task for task, _ in surplus_tasks(app)] == [tasks[index]]
 
 
 @pytest.fixture

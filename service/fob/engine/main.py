@@ -20,8 +20,8 @@ from fob.config import Settings
 from fob.engine.api.base import EngineParts
 from fob.engine.api.routes import application
 from fob.engine.control.changes import Changes
+from fob.engine.control.deployment_storage import DeploymentStorage
 from fob.engine.control.deployments import Deployments
-from fob.engine.control.keeping import Keeping
 from fob.engine.control.placement import Placements
 from fob.engine.control.reports import Reports
 from fob.engine.control.staging import Staging
@@ -125,7 +125,7 @@ class _Engine:
         self._activation_sockets = ActivationSockets(folder)
 
         # the desired state, and its reconciliation
-        deployments = Deployments(events, Keeping(store.deployments))
+        deployments = Deployments(events, DeploymentStorage(store.deployments))
         self._supervisor = Supervisor(
             store=store,
             launcher=self._launcher,
@@ -135,9 +135,9 @@ class _Engine:
             reports=Reports(store, events, host, f"{store.name('agent')}-S0"),
             deployments=deployments,
             folders=self._folders,
-            doors=self._activation_sockets,
+            activation_sockets=self._activation_sockets,
         )
-        docker.on_change = self._supervisor.try_waiting
+        docker.on_change = self._supervisor.retry_waiting
         self._changes = Changes(self._supervisor, store, deployments, events, policy)
 
         # the API

@@ -51,7 +51,7 @@ class GroupsHandler(MarathonHandler):
     def delete(self, group: str | None) -> None:
         group_id = app_definitions.absolute(group or "")
         self.changes.tree(group_id)  # 404 if it does not exist
-        deployment = self.changes.regroup(group_id, Tree(), self.flag("force"))
+        deployment = self.changes.put_group(group_id, Tree(), self.flag("force"))
         self.send_deployment(deployment)
 
     def _parse(self, group: str | None) -> tuple[str, dict[str, Any]]:
@@ -86,7 +86,7 @@ class GroupsHandler(MarathonHandler):
         return group_tree.update(body, group_id, now)
 
     def _regroup(self, group_id: str, tree: Tree, status: int) -> None:
-        deployment = self.changes.regroup(group_id, tree, self.flag("force"))
+        deployment = self.changes.put_group(group_id, tree, self.flag("force"))
         self.send_deployment(deployment, status)
 
 

@@ -140,4 +140,4 @@ class ReadFileHandler(MarathonHandler):
 
 def _status(task: Task) -> str:
     """Return the task's status in the words of `?status=`."""
-    return "running" if task.ready else "staging"
+    return "running" if task.running else "staging"

@@ -1,1 +1,1 @@
-"""Reconciles running tasks with the desired state: changes, deployments, supervision, staging."""
+"""Reconciles running tasks with the desired state: changes, deployments, supervision, starts."""

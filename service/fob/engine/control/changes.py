@@ -1,4 +1,4 @@
-"""What is wanted, and every change of it: checked, kept, and made by a deployment."""
+"""Changes of the desired state: each is validated, stored, and carried out by a deployment."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -21,12 +21,20 @@ from fob.engine.tasks.app import App
 from fob.engine.tasks.task import Task
 from fob.timeline import utc_now
 
+# by id, the desired state of what a change concerns; None: removed
+AppChanges = Mapping[str, Definition | None]
+GroupChanges = Mapping[str, Dependencies | None]
+
 _NONE: Mapping[str, None] = {}
 
 
 class Changes:
-    """The one place where apps and groups come, change and go. Each change is kept whole or not at
-    all, and then made, in the order of dependencies."""
+    """Adds, changes and removes apps and groups; nothing else does. A change is stored completely
+    or not at all, and then carried out in the order of dependencies.
+
+    Every method that returns a `Deployment` raises `ApiError`: 409 when another deployment locks an
+    app, unless `force`; 422 when the change is invalid; 507 when it cannot be stored.
+    """
 
     def __init__(
         self,
@@ -45,21 +53,21 @@ class Changes:
         self.groups = Groups(store.groups())
 
     def recover(self) -> None:
-        """Take note of the apps that the supervisor has found again."""
+        """Add the apps that the supervisor has recovered to their groups."""
         for app_id in self._apps:
             self.groups.add_app(app_id)
 
     # apps
 
     def create(self, definition: Definition, force: bool = False) -> Deployment:
-        """A new app. Raises `Refusal` 409 when its id is taken, 507 when it cannot be kept."""
+        """Create an app. Raises `ApiError` 409 also when its id is taken."""
         if definition["id"] in self._apps:
             raise errors.app_exists(definition["id"])
         return self._deploy({definition["id"]: definition}, force)
 
     def put(self, definitions: Iterable[Definition], force: bool) -> Deployment:
-        """Have these apps, new or changed, in one deployment. Tasks of those that were there are
-        replaced unless only `instances` differs."""
+        """Create or change these apps, in one deployment. The tasks of existing apps are replaced
+        unless only `instances` differs."""
         return self._deploy({each["id"]: each for each in definitions}, force)
 
     def restart(self, app: App, force: bool) -> Deployment:
@@ -67,11 +75,12 @@ class Changes:
         return self._deploy({app.id: app.definition}, force, restarted=[app.id])
 
     def remove(self, app: App, force: bool) -> Deployment:
-        """Forget `app` now, then stop its tasks."""
+        """Remove `app` at once, then stop its tasks."""
         return self._deploy({app.id: None}, force)
 
     def kill(self, tasks: Iterable[Task], scale: bool, force: bool) -> Deployment | None:
-        """Stop `tasks`; they are replaced, unless `scale`: then their apps want fewer from now."""
+        """Kill `tasks`, which are then replaced. With `scale` they are not: first their apps are
+        scaled down, by the deployment that is returned."""
         tasks = list(tasks)
         fewer: dict[str, Definition | None] = {}
         for app_id in {task.record.app_id for task in tasks} if scale else ():
@@ -85,48 +94,48 @@ class Changes:
         return deployment
 
     def versions(self, app: App) -> list[str]:
-        """Its versions, newest first."""
+        """Return the versions of `app`, newest first."""
         return self._store.versions(app.id)
 
     def definition(self, app: App, version: str) -> Definition | None:
-        """What it was at a version; None when that is not known any more."""
+        """Return the definition at a version; None when that is not stored (any more)."""
         return self._store.definition(app.id, version)
 
     # groups
 
     def tree(self, group_id: str = "/") -> Tree:
-        """What is in a group. Raises `Refusal` 404 when it is not there."""
+        """Return the contents of a group. Raises `ApiError` 404 when it does not exist."""
         if group_id not in self.groups:
             raise ApiError(404, f"Group '{group_id}' does not exist")
         apps = {app_id: app.definition for app_id, app in self._apps.items()}
         return Tree(apps, self.groups.all()).below(group_id)
 
-    def regroup(self, group_id: str, wanted: Tree, force: bool) -> Deployment:
-        """Have in the group what `wanted` says, and nothing else."""
-        apps, made = self._differences(group_id, wanted)
+    def put_group(self, group_id: str, desired: Tree, force: bool) -> Deployment:
+        """Replace the contents of a group, which may be new, by `desired`."""
+        apps, groups = self._differences(group_id, desired)
         try:
-            deployment = self._deploy(apps, force, made, group_id=group_id)
-        except ApiError as refusal:
-            reason = str(refusal)
-            self._tell_group("group_change_failed", group_id, utc_now(), reason=reason)
+            deployment = self._deploy(apps, force, groups, group_id=group_id)
+        except ApiError as error:
+            self._publish("group_change_failed", group_id, utc_now(), reason=str(error))
             raise
         if group_id in self.groups.explicit:
             self._store.put_group_version(group_id, deployment.version, self._content(group_id))
         return deployment
 
     def group_versions(self, group_id: str) -> dict[str, str]:
-        """What was in a group after each change of it, as JSON, by version; newest first."""
+        """Return the contents of a group after each change, as JSON by version, newest first."""
         return self._store.group_versions(group_id)
 
-    def plan(self, group_id: str, wanted: Tree) -> tuple[plans.Step, ...]:
-        """The steps that `regroup` would take."""
-        return self._prepared(*self._differences(group_id, wanted)).steps
+    def plan(self, group_id: str, desired: Tree) -> tuple[plans.Step, ...]:
+        """Return the steps that `put_group` would carry out."""
+        return self._make_deployment(*self._differences(group_id, desired)).steps
 
     def roll_back(self, deployment: Deployment) -> Deployment:
-        """Undo what `deployment` does, by another."""
-        apps: dict[str, Definition | None] = dict.fromkeys(deployment.after.apps)
-        made: dict[str, Dependencies | None] = dict.fromkeys(deployment.after.groups)
-        return self._deploy(apps | deployment.before.apps, True, made | deployment.before.groups)
+        """Undo `deployment` by another one."""
+        before, after = deployment.before, deployment.after
+        apps: AppChanges = dict.fromkeys(after.apps) | before.apps
+        groups: GroupChanges = dict.fromkeys(after.groups) | before.groups
+        return self._deploy(apps, True, groups)
 
     def _content(self, group_id: str) -> str:
         content = marathon_json.group(
@@ -134,92 +143,86 @@ class Changes:
         )
         return chunks.to_json(content)
 
-    def _differences(
-        self, group_id: str, wanted: Tree
-    ) -> tuple[dict[str, Definition | None], dict[str, Dependencies | None]]:
+    def _differences(self, group_id: str, desired: Tree) -> tuple[AppChanges, GroupChanges]:
+        """Return what differs between a group and `desired`."""
+        explicit = self.groups.explicit
         now = self.tree(group_id) if group_id in self.groups else Tree()
-        made: dict[str, Dependencies | None] = dict.fromkeys(
-            now.groups.keys() & self.groups.explicit
-        )
-        made |= {
-            above: self.groups.explicit.get(above, ()) for above in group_tree.ancestors(group_id)
-        }
-        apps: dict[str, Definition | None] = dict.fromkeys(now.apps)
-        made |= wanted.groups
-        made.pop("/", None)
-        apps |= wanted.apps
+        groups: dict[str, Dependencies | None] = dict.fromkeys(now.groups.keys() & explicit)
+        groups |= {above: explicit.get(above, ()) for above in group_tree.ancestors(group_id)}
+        groups |= desired.groups
+        groups.pop("/", None)
         same = [
             app_id
-            for app_id, app in wanted.apps.items()
+            for app_id, app in desired.apps.items()
             if app_id in now.apps
             and plans.same_configuration(app, now.apps[app_id])
             and app["instances"] == now.apps[app_id]["instances"]
         ]
-        return {id_: app for id_, app in apps.items() if id_ not in same}, made
+        apps: AppChanges = dict.fromkeys(now.apps) | desired.apps
+        return {id_: app for id_, app in apps.items() if id_ not in same}, groups
 
     # every change
 
     def _deploy(
         self,
-        apps: Mapping[str, Definition | None],
+        apps: AppChanges,
         force: bool,
-        made: Mapping[str, Dependencies | None] = _NONE,
+        groups: GroupChanges = _NONE,
         restarted: Collection[str] = (),
         group_id: str = "",
     ) -> Deployment:
-        """Have these apps and groups as they are given; None: not at all. Told is `group_id`, else
-        the group that the apps are in."""
-        deployment = self._prepared(apps, made, restarted)
+        """Store a change and start its deployment. Its event names `group_id`, by default the
+        common group of the apps."""
+        deployment = self._make_deployment(apps, groups, restarted)
         self._deployments.check_unlocked(apps, force)
-        self._keep(deployment)
-        self._enter(deployment)
+        self._store_change(deployment)
+        self._apply(deployment)
         self._deployments.start(deployment)
-        above = {group_tree.parent(app_id) for app_id in apps}
-        told = group_id or (above.pop() if len(above) == 1 else "/")
-        self._tell_group("group_change_success", told, deployment.version)
+        parents = {group_tree.parent(app_id) for app_id in apps}
+        changed = group_id or (parents.pop() if len(parents) == 1 else "/")
+        self._publish("group_change_success", changed, deployment.version)
         return deployment
 
-    def _prepared(
-        self,
-        apps: Mapping[str, Definition | None],
-        made: Mapping[str, Dependencies | None],
-        restarted: Collection[str] = (),
+    def _make_deployment(
+        self, apps: AppChanges, groups: GroupChanges, restarted: Collection[str] = ()
     ) -> Deployment:
-        """The deployment, with nothing changed yet; raises `Refusal` 422 when it cannot be."""
+        """Return the deployment of a change, which is not stored yet. Raises `ApiError` 422."""
+        explicit = self.groups.explicit
         before = Tree(
             {id_: self._apps[id_].definition for id_ in apps if id_ in self._apps},
-            {id_: self.groups.explicit[id_] for id_ in made if id_ in self.groups.explicit},
+            {id_: explicit[id_] for id_ in groups if id_ in explicit},
         )
-        version = _after(app["version"] for app in before.apps.values())
+        version = _version_after(app["version"] for app in before.apps.values())
         after = Tree(
             {
-                id_: _stamped(app, version, None if id_ in restarted else before.apps.get(id_))
+                id_: _with_version(app, version, None if id_ in restarted else before.apps.get(id_))
                 for id_, app in apps.items()
                 if app is not None
             },
-            {id_: needs for id_, needs in made.items() if needs is not None},
+            {id_: needs for id_, needs in groups.items() if needs is not None},
         )
         self._check_ids(before, after)
-        if refused := [f for app in after.apps.values() for f in self._policy.faults(app)]:
-            raise errors.invalid(refused)
-        steps = plans.steps(before.apps, after.apps, self.groups.explicit | after.groups)
-        return Deployment(before, after, steps, version)
+        if faults := [f for app in after.apps.values() for f in self._policy.faults(app)]:
+            raise errors.invalid(faults)
+        return Deployment(
+            before, after, plans.steps(before.apps, after.apps, explicit | after.groups), version
+        )
 
     def _check_ids(self, before: Tree, after: Tree) -> None:
-        """Raise `Refusal` 422 when something would be an app and a group."""
+        """Raise `ApiError` 422 when an id would be that of an app and of a group."""
         new = after.apps.keys() - before.apps.keys()
-        gone = before.apps.keys() - after.apps.keys()
+        removed = before.apps.keys() - after.apps.keys()
         for id_ in new:
-            above = set(group_tree.ancestors(id_)) - gone
-            taken = self.groups.conflicts(id_, gone) or id_ in after.groups
+            above = set(group_tree.ancestors(id_)) - removed
+            taken = self.groups.conflicts(id_, removed) or id_ in after.groups
             if taken or above & new or any(group_id in self._apps for group_id in above):
                 text = "Groups and Applications may not have the same identifier."
                 raise errors.invalid([fault("/", text)])
 
-    def _keep(self, deployment: Deployment) -> None:
+    def _store_change(self, deployment: Deployment) -> None:
         before, after = deployment.before, deployment.after
         with self._store.transaction():
-            self._deployments.keep(deployment)
+            self._deployments.store(deployment)
             for app_id in before.apps.keys() - after.apps.keys():
                 self._store.remove_app(app_id)
             for app in after.apps.values():
@@ -229,28 +232,29 @@ class Changes:
             for group_id, needs in after.groups.items():
                 self._store.put_group(group_id, needs)
 
-    def _enter(self, deployment: Deployment) -> None:
-        """The supervisor wants it from now on; it does nothing about it until its step begins."""
+    def _apply(self, deployment: Deployment) -> None:
+        """Change the desired state in memory; tasks change when the step of their app begins."""
         before, after, version = deployment.before, deployment.after, deployment.version
         for app_id in before.apps.keys() - after.apps.keys():
-            self._supervisor.forget(self._apps[app_id])
+            self._supervisor.remove(self._apps[app_id])
             self.groups.remove_app(app_id)
         for app_id, definition in after.apps.items():
             if app_id in self._apps:
                 self._apps[app_id].change(definition, version)
             else:
-                self._supervisor.enter(AppRecord(definition, version, [], held=False))
+                self._supervisor.add(AppRecord(definition, version, [], held=False))
                 self.groups.add_app(app_id)
         for group_id in before.groups.keys() - after.groups.keys():
             del self.groups.explicit[group_id]
         self.groups.explicit |= after.groups
 
-    def _tell_group(self, type_: str, group_id: str, version: str, **more: Any) -> None:
+    def _publish(self, type_: str, group_id: str, version: str, **more: Any) -> None:
         self._events.publish(type_, groupId=group_id, version=version, **more)
 
 
-def _stamped(definition: Definition, version: str, before: Definition | None) -> Definition:
-    """`definition` as `version`; its tasks from `before` stay when only the scale differs."""
+def _with_version(definition: Definition, version: str, before: Definition | None) -> Definition:
+    """Return `definition` with `version`. If only the scale differs from `before`, the time of the
+    last change of configuration stays, and so do the tasks."""
     since = version
     if before is not None and plans.same_configuration(before, definition):
         since = before["versionInfo"]["lastConfigChangeAt"]
@@ -258,8 +262,9 @@ def _stamped(definition: Definition, version: str, before: Definition | None) ->
     return definition | {"version": version, "versionInfo": info}
 
 
-def _after(versions: Iterable[str]) -> str:
-    """Now as a version, or the next millisecond when one of `versions` is not past yet."""
+def _version_after(versions: Iterable[str]) -> str:
+    """Return the current time as a version; if that is not later than all `versions`, the newest of
+    them and a millisecond."""
     now, newest = utc_now(), max(versions, default="")
     if now > newest:
         return now

@@ -1,4 +1,4 @@
-"""One deployment: what it changes, in which steps, and how far it is."""
+"""One deployment: what it changes, in which steps, and its progress."""
 
 import uuid
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from fob.engine.definitions.group_tree import Tree
 
 ReadinessOf = Callable[[str], list[dict[str, Any]]]
 
-_CREATIONS = uuid.UUID("6e1c3b1f-6b0e-4a55-9d58-0c7a3b2f4e91")  # a namespace of ours, RFC 4122
+_CREATIONS = uuid.UUID("6e1c3b1f-6b0e-4a55-9d58-0c7a3b2f4e91")  # a namespace of ours (RFC 4122)
 
 
 class Deployment:
-    """One change, made step by step: a step begins when every app of the one before it is as it
-    shall be. `before` and `after` hold the apps and groups that it touches, and no others."""
+    """A change, carried out in steps: a step begins when every app of the previous step has reached
+    its desired state. `before` and `after` hold only the apps and groups that it changes."""
 
     def __init__(
         self, before: Tree, after: Tree, steps: tuple[Step, ...], version: str, id_: str = ""
@@ -25,15 +25,15 @@ class Deployment:
         self.steps = steps
         self.version = version
         self.id = id_ or self._new_id()
-        self.kept = False  # on the disk
-        self.current = -1  # index of the step under way
-        self.open: set[str] = set()  # apps of this step that are not there yet
-        self.later: set[str] = set()  # apps whose step has not begun
-        self.readiness: ReadinessOf = nothing
+        self.stored = False
+        self.current = -1  # index of the step in progress
+        self.unfinished: set[str] = set()  # apps of this step, until they reach the desired state
+        self.postponed: set[str] = set()  # apps of later steps
+        self.readiness: ReadinessOf = no_readiness
 
     @property
-    def creates_one(self) -> bool:
-        """True when it is for one new app and nothing else: the app says then all of it."""
+    def creates_one_app(self) -> bool:
+        """True when it creates one app and does nothing else: it follows from the app alone."""
         groups = self.before.groups or self.after.groups
         return not groups and not self.before.apps and len(self.after.apps) == 1
 
@@ -45,21 +45,21 @@ class Deployment:
     def step(self) -> Step:
         return self.steps[self.current]
 
-    def rest(self) -> list[Action]:
-        """What has not begun."""
+    def later_actions(self) -> list[Action]:
+        """Return the actions of all later steps."""
         return [action for step in self.steps[self.current + 1 :] for action in step]
 
     def advance(self) -> bool:
-        """Go to the next step; False when there is none."""
+        """Go to the next step; return False when there is none."""
         self.current += 1
         if self.current == len(self.steps):
             return False
-        self.open = {action.app_id for action in self.step}
-        self.later = {action.app_id for action in self.rest()}
+        self.unfinished = {action.app_id for action in self.step}
+        self.postponed = {action.app_id for action in self.later_actions()}
         return True
 
     def json(self) -> dict[str, Any]:
-        """As `GET /v2/deployments` lists it."""
+        """Return an entry of `GET /v2/deployments`."""
         return {
             "id": self.id,
             "version": self.version,
@@ -72,25 +72,26 @@ class Deployment:
         }
 
     def current_actions(self) -> list[dict[str, Any]]:
-        """With what readiness checks have found of the apps' tasks."""
+        """Return the actions of the current step with the results of readiness checks."""
         return [
             action.json() | {"readinessCheckResults": self.readiness(action.app_id)}
             for action in self.step
         ]
 
     def plan(self) -> dict[str, Any]:
-        """As events carry it."""
+        """Return the `plan` of events."""
         return {
             "id": self.id,
             "version": self.version,
-            "original": _told(self.before, self.version),
-            "target": _told(self.after, self.version),
+            "original": _group(self.before, self.version),
+            "target": _group(self.after, self.version),
             "steps": self._steps(),
         }
 
     def _new_id(self) -> str:
-        """That of a creation follows from the app, so that it is the same to the next engine."""
-        if self.creates_one:
+        """Return a new id. The creation of one app is not stored, so its id is derived from the
+        app: the next engine gets the same one."""
+        if self.creates_one_app:
             return str(uuid.uuid5(_CREATIONS, f"{self.version} {self.app_ids}"))
         return str(uuid.uuid4())
 
@@ -99,20 +100,20 @@ class Deployment:
 
 
 def creation(definition: Definition) -> Deployment:
-    """The deployment by which this app has come."""
+    """Return the deployment that created this app."""
     app_id, version = definition["id"], definition["version"]
     steps = ((Action(Kind.START, app_id),),)
     return Deployment(Tree(), Tree({app_id: definition}), steps, version)
 
 
-def nothing(app_id: str) -> list[dict[str, Any]]:
-    """What readiness checks have found where nobody has asked."""
+def no_readiness(app_id: str) -> list[dict[str, Any]]:
+    """A `ReadinessOf` without any results."""
     return []
 
 
-def _told(tree: Tree, version: str) -> dict[str, Any]:
-    """The root group with what the deployment touches; of apps no more than their scale, because a
-    definition may be long, and events are kept."""
+def _group(tree: Tree, version: str) -> dict[str, Any]:
+    """Return the root group with the changed apps. Of each app it has only the scale: definitions
+    can be long, and events are kept."""
     return {
         "id": "/",
         "apps": [

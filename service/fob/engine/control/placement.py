@@ -1,4 +1,4 @@
-"""Where a task goes: its share of the machine, its ports, and the record that says so."""
+"""The place of a task on this machine: its share of the resources, its ports, and its record."""
 
 import socket
 import uuid
@@ -6,12 +6,7 @@ from dataclasses import dataclass, replace
 
 from fob.engine.definitions.containers import ports_of
 from fob.engine.runtime.docker.policy import DockerPolicy
-from fob.engine.runtime.resources import (
-    NoRoom,
-    Resources,
-    bind,
-    check_placement,
-)
+from fob.engine.runtime.resources import NoRoom, Resources, bind, check_placement
 from fob.engine.states import TaskState
 from fob.engine.store.records import TaskRecord
 from fob.engine.tasks.app import App
@@ -20,30 +15,30 @@ from fob.timeline import utc_now
 
 @dataclass(frozen=True)
 class Placement:
-    """A task's record, and its ports held by `sockets` in order."""
+    """The record of a new task, and a bound and listening socket for each of its ports, in
+    order."""
 
     record: TaskRecord
     sockets: list[socket.socket]
 
-    def listener(self) -> socket.socket | None:
-        """The listening socket that the task takes, now the caller's; None when the app wants no
-        port."""
+    def take_listener(self) -> socket.socket | None:
+        """Return the socket of the first port, which the caller owns now; None without ports."""
         return self.sockets.pop(0) if self.sockets else None
 
-    def hand_over(self) -> tuple[socket.socket, ...]:
-        """All its ports, now the caller's."""
-        handed = tuple(self.sockets)
+    def take_all(self) -> tuple[socket.socket, ...]:
+        """Return all sockets, which the caller owns now."""
+        taken = tuple(self.sockets)
         self.sockets.clear()
-        return handed
+        return taken
 
     def close(self) -> None:
-        """Let go of the other ports: the task binds those itself."""
+        """Close the remaining sockets, so that the task can bind those ports itself."""
         for sock in self.sockets:
             sock.close()
 
 
 class Placements:
-    """Gives out places on this machine."""
+    """Places tasks on this machine, `host`."""
 
     def __init__(
         self, resources: Resources, host: str, attributes: dict[str, str], policy: DockerPolicy
@@ -53,8 +48,8 @@ class Placements:
         self._resources = resources
         self._policy = policy
 
-    def take(self, app: App) -> Placement:
-        """A place for one more task of `app`. Raises `NoRoom` with nothing taken."""
+    def place(self, app: App) -> Placement:
+        """Place one more task of `app`. Raises `NoRoom` with nothing taken."""
         check_placement(app.definition, self._machine, app.placed())
         self._policy.check(app.definition)
         record = _new_record(app)
@@ -68,26 +63,28 @@ class Placements:
         return Placement(replace(record, ports=ports), sockets)
 
     def wake(self, record: TaskRecord) -> None:
-        """Its share again for a task that has its ports. Raises `NoRoom` with nothing taken."""
+        """Take the share of an idle task, which has its ports. Raises `NoRoom`."""
         self._resources.take(record.id, {"cpus": record.cpus, "mem": record.mem})
 
     def reopen(self, record: TaskRecord) -> socket.socket:
-        """The port of a task that an earlier engine placed. Raises `NoRoom` when it is taken."""
+        """Listen again on the port of an idle task. Raises `NoRoom` when it is in use."""
         return bind(self.host, record.ports[0])
 
     def adopt(self, record: TaskRecord) -> None:
-        """Enter a task that an earlier engine placed."""
+        """Account for a running task of an earlier engine."""
         self._resources.adopt(record.id, record.cpus, record.mem)
 
     def give_back(self, task_id: str) -> None:
+        """Release the share of a task; its ports are not affected."""
         self._resources.give_back(task_id)
 
     def _bind(self, app: App) -> list[socket.socket]:
-        before = app.ports_before.pop(0) if app.ports_before else ()
-        bound = [app.listeners.pop(0)] if app.listeners else []
+        """Bind a socket for each port, preferably what an ended task of the app has left."""
+        previous = app.inherited_ports.pop(0) if app.inherited_ports else ()
+        bound = [app.inherited_listeners.pop(0)] if app.inherited_listeners else []
         try:
-            for index, asked in list(enumerate(ports_of(app.definition)))[len(bound) :]:
-                bound.append(bind(self.host, asked.host_port, before[index : index + 1]))
+            for index, port in list(enumerate(ports_of(app.definition)))[len(bound) :]:
+                bound.append(bind(self.host, port.host_port, previous[index : index + 1]))
         except NoRoom:
             for sock in bound:
                 sock.close()

@@ -1,4 +1,4 @@
-"""In which order a change is made: what depends on something comes after it."""
+"""The steps of a deployment: which apps are stopped, started or changed, in which order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from fob.engine.definitions.app_definitions import Definition, fault
 from fob.engine.definitions.group_tree import Dependencies, ancestors, within
 from fob.engine.errors import invalid
 
-NOT_THE_CONFIGURATION = ("instances", "version", "versionInfo")
+NOT_CONFIGURATION = ("instances", "version", "versionInfo")  # changes of these replace no task
 
 
 class Kind(StrEnum):
-    """What is done to one app; Marathon's names."""
+    """What a deployment does to one app; Marathon's names."""
 
     START = "StartApplication"
     SCALE = "ScaleApplication"
@@ -33,16 +33,16 @@ class Action:
         return cls(Kind(action["action"]), action["app"])
 
 
-Step = tuple[Action, ...]  # what may be done at the same time
+Step = tuple[Action, ...]  # may be carried out at the same time
 Apps = Mapping[str, Definition]
 
 
 def steps(before: Apps, after: Apps, groups: Mapping[str, Dependencies]) -> tuple[Step, ...]:
-    """The way from `before` to `after`, the apps that are touched and no others.
+    """Return the steps that change `before` into `after`, which hold only the apps concerned.
 
-    What goes is stopped first; then come those apps that depend on none of the others, then those
-    that depend on them, and so on. `groups` says what groups depend on.
-    Raises `Refusal` 422 when the dependencies run in a circle.
+    The first step stops removed apps. Then come the apps without dependencies among the others,
+    then those that depend on them, and so on. `groups` are the dependencies of groups.
+    Raises `ApiError` 422 for cyclic dependencies.
     """
     stops = tuple(Action(Kind.STOP, id_) for id_ in before if id_ not in after)
     levels = _levels({id_: _needs(app, after, groups) for id_, app in after.items()})
@@ -50,12 +50,12 @@ def steps(before: Apps, after: Apps, groups: Mapping[str, Dependencies]) -> tupl
 
 
 def same_configuration(one: Definition, other: Definition) -> bool:
-    """True when going from one to the other needs no new tasks of those that run."""
+    """True when a change from one to the other keeps the running tasks."""
     return _configuration(one) == _configuration(other)
 
 
 def _configuration(definition: Definition) -> Definition:
-    return {k: value for k, value in definition.items() if k not in NOT_THE_CONFIGURATION}
+    return {k: value for k, value in definition.items() if k not in NOT_CONFIGURATION}
 
 
 def _step(app_ids: list[str], before: Apps, after: Apps) -> Step:
@@ -72,14 +72,14 @@ def _kind(before: Definition | None, after: Definition) -> Kind:
 
 
 def _needs(app: Definition, among: Apps, groups: Mapping[str, Dependencies]) -> set[str]:
-    """The apps of `among` that must be there before `app`: its own dependencies, and those of the
-    groups that it is in; a group stands for every app in it."""
-    wanted = list(app["dependencies"])
+    """Return the apps in `among` on which `app` depends, by itself or through its groups. A
+    dependency on a group is one on every app in it."""
+    dependencies = list(app["dependencies"])
     for group_id in ancestors(app["id"]):
-        wanted += groups.get(group_id, ())
-    if not wanted:
+        dependencies += groups.get(group_id, ())
+    if not dependencies:
         return set()
-    return {id_ for id_ in among if any(within(id_, needed) for needed in wanted)}
+    return {id_ for id_ in among if any(within(id_, needed) for needed in dependencies)}
 
 
 def _levels(needs: dict[str, set[str]]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""From a place to a process: a task is launched once all that it needs is there."""
+"""Launches tasks, after what they need has been prepared: files, packages, images."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ from fob.engine.tasks.task import Task
 
 
 class Staging:
-    """Launches tasks: at once, or when all that they need is there."""
+    """Launches tasks: at once, or after their preparation."""
 
     def __init__(
         self, launcher: Launcher, fetching: Fetching, environments: Environments, images: Images
@@ -27,67 +27,68 @@ class Staging:
         self._fetching = fetching
         self._environments = environments
         self._images = images
-        self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._preparing: dict[str, asyncio.Task[None]] = {}
 
     def launch(self, task: Task, variables: dict[str, str]) -> None:
-        """Start the task's process, now or later.
+        """Start the process of the task, now or after its preparation.
 
-        With needs it finds FOB_SITE_PACKAGES. Until it can start it is staged, and its standard
-        error tells how far what it waits for is: files to be fetched, and then an installation, or
-        for a container its image. If one of these fails that is the end of the task; of an
-        installation, another try would end the same.
+        Files are fetched first, then packages are installed, or a container's image is pulled; the
+        task's standard error shows the progress. If one of these fails, so does the task, for good
+        only if it was the installation. With packages, the process gets FOB_SITE_PACKAGES.
         """
-        needs = None if task.container else package_set_of(task.definition)
-        folder = self._environments.find(needs) if needs else None
-        if task.container or task.definition["fetch"] or (needs and not folder):
-            work = self._launch_later(task, needs, variables)
-            self._waiting[task.record.id] = asyncio.get_running_loop().create_task(work)
+        packages = None if task.container else package_set_of(task.definition)
+        folder = self._environments.find(packages) if packages else None
+        if task.container or task.definition["fetch"] or (packages and not folder):
+            work = self._prepare_and_launch(task, packages, variables)
+            self._preparing[task.record.id] = asyncio.get_running_loop().create_task(work)
         else:
-            task.launch(self._launcher, variables | _found(folder))
+            task.launch(self._launcher, variables | _site_packages(folder))
 
-    def ended(self, task: Task) -> None:
-        """The task will not need what it waits for."""
-        if waiting := self._waiting.pop(task.record.id, None):
-            waiting.cancel()
+    def cancel(self, task: Task) -> None:
+        """Cancel the preparation of the task, if it is in progress."""
+        if preparation := self._preparing.pop(task.record.id, None):
+            preparation.cancel()
 
     def collect(self, in_use: list[Definition]) -> None:
         """Remove environments that none of these definitions needs."""
         self._environments.collect(in_use)
 
-    async def _launch_later(
-        self, task: Task, needs: PackageSet | None, variables: dict[str, str]
+    async def _prepare_and_launch(
+        self, task: Task, packages: PackageSet | None, variables: dict[str, str]
     ) -> None:
         try:
-            found = await self._prepared(task, needs)
+            prepared = await self._prepare(task, packages)
         except EnvironmentFailed as error:
-            task.cannot_start(str(error))
-        except (FetchFailed, ImageFailed, OSError) as error:  # another time they may do better
-            task.cannot_start(str(error), hopeless=False)
+            task.fail_to_start(str(error))
+        except (FetchFailed, ImageFailed, OSError) as error:  # may work at the next attempt
+            task.fail_to_start(str(error), permanent=False)
         else:
-            task.launch(self._launcher, variables | found)
+            task.launch(self._launcher, variables | prepared)
 
-    async def _prepared(self, task: Task, needs: PackageSet | None) -> dict[str, str]:
-        """What the task finds in its environment of what it was waiting for."""
+    async def _prepare(self, task: Task, packages: PackageSet | None) -> dict[str, str]:
+        """Return the variables that the preparation adds to the task's environment."""
         try:
-            task.stage()
+            task.prepare_folder()
             if task.definition["fetch"]:
-                await self._fetching.provide(task.definition, task.folder.sandbox, task.tell)
+                await self._fetching.provide(
+                    task.definition, task.folder.sandbox, task.write_stderr
+                )
                 task.mark("fetched")
             if task.container:
-                await self._images.provide(task.container, task.tell)
+                await self._images.provide(task.container, task.write_stderr)
                 task.mark("image_ready")
-            return _found(await self._environment(task, needs) if needs else None)
+            return _site_packages(await self._environment(task, packages) if packages else None)
         finally:
-            self._waiting.pop(task.record.id, None)
+            self._preparing.pop(task.record.id, None)
 
-    async def _environment(self, task: Task, needs: PackageSet) -> Path:
-        if folder := self._environments.find(needs):
+    async def _environment(self, task: Task, packages: PackageSet) -> Path:
+        if folder := self._environments.find(packages):
             return folder
         task.mark("environment_begun")
-        folder = await self._environments.build(needs, task.tell)
+        folder = await self._environments.build(packages, task.write_stderr)
         task.mark("environment_ready")
         return folder
 
 
-def _found(folder: Path | None) -> dict[str, str]:
+def _site_packages(folder: Path | None) -> dict[str, str]:
     return {SITE_PACKAGES: str(folder)} if folder else {}

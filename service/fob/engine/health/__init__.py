@@ -1,1 +1,1 @@
-"""Whether tasks that run are well, and whether new ones are ready."""
+"""Health checks of running tasks, and readiness checks of new ones."""

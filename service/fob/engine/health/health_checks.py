@@ -1,7 +1,4 @@
-"""Health checks: whether a task that runs is well, and the end of one that is not.
-
-Nothing here is done for a task that says itself when it serves (see activation in the docs).
-"""
+"""Health checks: probe running tasks, and kill those that fail too often."""
 
 import asyncio
 import logging
@@ -15,85 +12,86 @@ from fob.timeline import seconds_since
 
 log = logging.getLogger(__name__)
 
-LEAST_PAUSE_SECONDS = 0.1  # between two checks, where the app wants none
+MIN_PAUSE_SECONDS = 0.1  # between two probes, for apps with an interval of 0
 
 
-class Telling(Protocol):
-    """Who hears of the health of tasks."""
+class HealthListener(Protocol):
+    """Is notified of the results of health checks."""
 
-    def health(self, task: Task, alive: bool) -> None: ...
-    def failed_check(self, task: Task, health: Health) -> None: ...
-    def unhealthy(self, task: Task, health: Health) -> None: ...
+    def health_changed(self, task: Task, alive: bool) -> None: ...
+    def health_check_failed(self, task: Task, health: Health) -> None: ...
+    def killed_as_unhealthy(self, task: Task, health: Health) -> None: ...
 
 
 class HealthChecks:
-    """Performs the health checks of tasks that run, each in a loop of its own.
+    """Runs the health checks of tasks, each in its own loop.
 
-    `on_change(task)` is called when one of a task's checks begins to find it alive, or no longer
-    does.
+    `on_change(task)` is called when a check of the task changes between alive and not alive.
     """
 
-    def __init__(self, probes: Probes, told: Telling, on_change: Callable[[Task], None]) -> None:
+    def __init__(
+        self, probes: Probes, listener: HealthListener, on_change: Callable[[Task], None]
+    ) -> None:
         self._probes = probes
-        self._told = told
+        self._listener = listener
         self._on_change = on_change
         self._loops: dict[str, list[asyncio.Task[None]]] = {}
 
     def begin(self, task: Task) -> None:
-        """Check the task from now on, if its app wants that."""
+        """Start the checks of the task, if its app has any."""
         if task.health and task.record.id not in self._loops:
             loop = asyncio.get_running_loop()
             self._loops[task.record.id] = [
-                loop.create_task(self._watch(task, health)) for health in task.health
+                loop.create_task(self._check_forever(task, health)) for health in task.health
             ]
 
     def end(self, task: Task) -> None:
-        """It runs no more, or is about to end."""
+        """Cancel the checks of the task."""
         for loop in self._loops.pop(task.record.id, []):
             loop.cancel()
 
-    async def _watch(self, task: Task, health: Health) -> None:
+    async def _check_forever(self, task: Task, health: Health) -> None:
         check = health.check
         await asyncio.sleep(check.delay_seconds)
-        interval = max(check.interval_seconds, LEAST_PAUSE_SECONDS)
+        interval = max(check.interval_seconds, MIN_PAUSE_SECONDS)
         growing = pauses(interval)
         while True:
             try:
-                counts = await self._probes.look(task, check)
+                conclusive = await self._probes.check_health(task, check)
             except ProbeFailed as failed:
                 self._failed(task, health, str(failed))
             else:
-                if counts:
+                if conclusive:
                     self._succeeded(task, health)
-            # as long as failures do not count, it may look more often
+            # while failures do not count, probe more often to find the first success soon
             await asyncio.sleep(next(growing) if _is_starting(task, health) else interval)
 
     def _succeeded(self, task: Task, health: Health) -> None:
         before = health.alive
         health.succeeded()
-        self._tell_change(task, health, before)
+        self._notify_if_changed(task, health, before)
 
     def _failed(self, task: Task, health: Health, cause: str) -> None:
-        if not task.ready or _is_starting(task, health):
+        if not task.running or _is_starting(task, health):
             return
-        before, most = health.alive, health.check.max_failures
+        before, max_failures = health.alive, health.check.max_failures
         health.failed(cause)
         log.info("%s: health check %s failed: %s", task.record.id, health.check.protocol, cause)
-        self._told.failed_check(task, health)
-        self._tell_change(task, health, before)
-        if most and health.failures >= most:
-            self._told.unhealthy(task, health)
-            times = f"{most} times in a row" if most > 1 else "once"
+        self._listener.health_check_failed(task, health)
+        self._notify_if_changed(task, health, before)
+        if max_failures and health.failures >= max_failures:
+            self._listener.killed_as_unhealthy(task, health)
+            times = f"{max_failures} times in a row" if max_failures > 1 else "once"
             task.kill(f"its health check failed {times}: {cause}", failed=True)
 
-    def _tell_change(self, task: Task, health: Health, before: bool) -> None:
+    def _notify_if_changed(self, task: Task, health: Health, before: bool) -> None:
         if health.alive != before:
-            self._told.health(task, health.alive)
+            self._listener.health_changed(task, health.alive)
             self._on_change(task)
 
 
 def _is_starting(task: Task, health: Health) -> bool:
-    """True while failures do not count."""
+    """True while failures do not count: in the grace period, before the first success."""
     if health.first_success or task.record.started_at is None:
         return False
     return seconds_since(task.record.started_at) < health.check.grace_seconds

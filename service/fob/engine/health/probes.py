@@ -1,4 +1,4 @@
-"""One look at a task: its answer to an HTTP request, a connection, or what a command says."""
+"""Single probes of tasks: an HTTP request, a TCP connection, or a command."""
 
 import asyncio
 import ssl
@@ -9,13 +9,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from fob.engine.definitions.checks import (
-    COMMAND,
-    HTTPS,
-    TCP,
-    HealthCheck,
-    ReadinessCheck,
-)
+from fob.engine.definitions.checks import COMMAND, HTTPS, TCP, HealthCheck, ReadinessCheck
 from fob.engine.definitions.containers import bridged, ports_of
 from fob.engine.runtime import task_environment
 from fob.engine.runtime.commands import CommandFailed, Commands, OnOutput
@@ -25,111 +19,114 @@ from fob.engine.tasks.task import Task
 
 T = TypeVar("T")
 
-BODY_BYTES = 2**16  # of an answer that is kept
+MAX_BODY_BYTES = 2**16  # of a response that is preserved
 FIRST_PAUSE_SECONDS = 0.1
-TAIL_BYTES = 1024  # of a command's output, in the cause of its failure
+MAX_TAIL_BYTES = 1024  # of a command's output; its last line is the cause of a failure
 
 
 class ProbeFailed(Exception):
-    """Why the task is not well, in a sentence."""
+    """The probe failed; the message says why."""
 
 
 class Probes:
-    """Looks at tasks on `host`; commands are run with `commands`, or `inside` a container."""
+    """Probes tasks at `host`. Commands run with `commands`, or with `container_exec` in a
+    container."""
 
-    def __init__(self, host: str, commands: Commands, inside: ContainerExec) -> None:
+    def __init__(self, host: str, commands: Commands, container_exec: ContainerExec) -> None:
         self._host = host
         self._commands = commands
-        self._inside = inside
+        self._container_exec = container_exec
 
-    async def look(self, task: Task, check: HealthCheck) -> bool:
-        """True when the task is well; False when its answer says nothing.
+    async def check_health(self, task: Task, check: HealthCheck) -> bool:
+        """Probe the task; return False if the response is one that the check ignores.
 
-        Raises `ProbeFailed`, also when the check takes too long.
+        Raises `ProbeFailed`, also after the check's timeout.
         """
-        return await _bounded(self._look(task, check), check.timeout_seconds)
+        return await _within(check.timeout_seconds, self._check_health(task, check))
 
-    async def ask(self, task: Task, check: ReadinessCheck) -> ProbeResponse:
-        """The answer to a readiness check. Raises `ProbeFailed` when there is none."""
+    async def check_readiness(self, task: Task, check: ReadinessCheck) -> ProbeResponse:
+        """Return the response to a readiness check. Raises `ProbeFailed` without one."""
         port = task.record.ports[check.index]
-        page = self._get(port, check.path, check.protocol, check.keeps_response)
-        return await _bounded(page, check.timeout_seconds)
+        request = self._get(port, check.path, check.protocol, check.keeps_response)
+        return await _within(check.timeout_seconds, request)
 
-    async def _look(self, task: Task, check: HealthCheck) -> bool:
+    async def _check_health(self, task: Task, check: HealthCheck) -> bool:
         if check.protocol == COMMAND:
-            await self._command(task, check)
+            await self._run_command(task, check)
         elif check.protocol == TCP:
             await self._connect(_port(task, check))
         else:
-            return await self._get_page(_port(task, check), check)
+            return await self._request(_port(task, check), check)
         return True
 
-    async def _get_page(self, port: int, check: HealthCheck) -> bool:
-        answer = await self._get(port, check.path, check.protocol, with_body=False)
-        if answer.status < HTTPStatus.OK and check.ignore_1xx:
+    async def _request(self, port: int, check: HealthCheck) -> bool:
+        response = await self._get(port, check.path, check.protocol, with_body=False)
+        if response.status < HTTPStatus.OK and check.ignore_1xx:
             return False
-        if not HTTPStatus.OK <= answer.status < HTTPStatus.BAD_REQUEST:
-            raise ProbeFailed(_named(answer.status))
+        if not HTTPStatus.OK <= response.status < HTTPStatus.BAD_REQUEST:
+            raise ProbeFailed(_with_phrase(response.status))
         return True
 
     async def _connect(self, port: int) -> None:
         _, writer = await asyncio.open_connection(self._host, port)
         writer.transport.abort()
 
-    async def _command(self, task: Task, check: HealthCheck) -> None:
-        said = bytearray()
+    async def _run_command(self, task: Task, check: HealthCheck) -> None:
+        output = bytearray()
 
-        def hear(data: bytes) -> None:
-            said.extend(data)
-            del said[:-TAIL_BYTES]
+        def on_output(data: bytes) -> None:
+            output.extend(data)
+            del output[:-MAX_TAIL_BYTES]
 
         try:
-            await self._run(task, check, hear)
+            await self._run(task, check, on_output)
         except CommandFailed as failed:
-            words = said.decode("utf-8", "replace").strip().split("\n")[-1]
-            raise ProbeFailed(f"Command {failed}{words and f': {words}'}") from failed
+            last_line = output.decode("utf-8", "replace").strip().split("\n")[-1]
+            raise ProbeFailed(f"Command {failed}{last_line and f': {last_line}'}") from failed
 
-    async def _run(self, task: Task, check: HealthCheck, say: OnOutput) -> None:
+    async def _run(self, task: Task, check: HealthCheck, on_output: OnOutput) -> None:
         if task.container:
             seconds = check.timeout_seconds
-            return await self._inside.run(task.record.id, check.command, seconds, say)
+            return await self._container_exec.run(task.record.id, check.command, seconds, on_output)
         sandbox = task.folder.sandbox
         variables = task_environment.for_task(task.record, task.definition, self._host, sandbox)
         command = ["/bin/sh", "-c", check.command]
-        return await self._commands.run(command, variables, sandbox, say)
+        return await self._commands.run(command, variables, sandbox, on_output)
 
     async def _get(self, port: int, path: str, protocol: str, with_body: bool) -> ProbeResponse:
-        tls = _any_certificate() if protocol == HTTPS else None
+        tls = _unverified_tls() if protocol == HTTPS else None
         reader, writer = await asyncio.open_connection(self._host, port, ssl=tls)
         try:
-            # 1.0, which has no chunks
+            # HTTP/1.0, so that the response is not chunked
             path = quote(f"/{path.removeprefix('/')}", safe=string.punctuation)
-            asked = f"GET {path} HTTP/1.0\r\nHost: {self._host}:{port}\r\nAccept: */*\r\n\r\n"
-            writer.write(asked.encode())
+            request = f"GET {path} HTTP/1.0\r\nHost: {self._host}:{port}\r\nAccept: */*\r\n\r\n"
+            writer.write(request.encode())
             return await _read(reader, with_body)
         finally:
             writer.transport.abort()
 
 
-def pauses(most_seconds: float) -> Iterator[float]:
-    """Pauses that grow up to `most_seconds`: what has just begun is soon there or never."""
+def pauses(max_seconds: float) -> Iterator[float]:
+    """Yield pauses that double up to `max_seconds`: most tasks that have just started are ready
+    soon."""
     pause = FIRST_PAUSE_SECONDS
-    while pause < most_seconds:
+    while pause < max_seconds:
         yield pause
         pause *= 2
     while True:
-        yield most_seconds
+        yield max_seconds
 
 
-async def _bounded(work: Coroutine[Any, Any, T], seconds: float) -> T:
+async def _within(seconds: float, probe: Coroutine[Any, Any, T]) -> T:
+    """Await the probe for at most `seconds`; raise its errors as `ProbeFailed`."""
     try:
-        return await asyncio.wait_for(work, seconds)
+        return await asyncio.wait_for(probe, seconds)
     except TimeoutError as error:
-        raise ProbeFailed(f"no answer within {seconds:g} seconds") from error
+        raise ProbeFailed(f"no response within {seconds:g} seconds") from error
     except OSError as error:
         raise ProbeFailed(error.strerror or str(error)) from error
     except (ValueError, EOFError, asyncio.LimitOverrunError) as error:
-        raise ProbeFailed(f"its answer is not HTTP: {error}") from error
+        raise ProbeFailed(f"its response is not HTTP: {error}") from error
 
 
 async def _read(reader: asyncio.StreamReader, with_body: bool) -> ProbeResponse:
@@ -142,20 +139,20 @@ async def _read(reader: asyncio.StreamReader, with_body: bool) -> ProbeResponse:
         if name.lower() == "content-type":
             content_type = value.strip()
     body = bytearray()
-    while len(body) < BODY_BYTES and (chunk := await reader.read(BODY_BYTES - len(body))):
+    while len(body) < MAX_BODY_BYTES and (chunk := await reader.read(MAX_BODY_BYTES - len(body))):
         body += chunk
     return ProbeResponse(status, content_type, body.decode("utf-8", "replace"))
 
 
 def _status(line: bytes) -> int:
-    """The number in the first line of an answer (RFC 9112, 4)."""
+    """Return the status code from the first line of a response (RFC 9112, 4)."""
     version, number = line.decode("latin-1").split(maxsplit=2)[:2]
     if not version.startswith("HTTP/"):
         raise ValueError(version)
     return int(number)
 
 
-def _named(status: int) -> str:
+def _with_phrase(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -163,18 +160,19 @@ def _named(status: int) -> str:
 
 
 def _port(task: Task, check: HealthCheck) -> int:
-    """Where to look: a port of the host; `port` of a check may be one inside a container."""
+    """Return the host's port to probe; the `port` of a check may be one inside a container."""
     ports = task.record.ports
     if check.port is None:
         return ports[check.index]
-    inside = [asked.number for asked in ports_of(task.definition)]
+    inside = [port.number for port in ports_of(task.definition)]
     bridge = bridged(task.definition) and check.port in inside
     return ports[inside.index(check.port)] if bridge else check.port
 
 
 @cache
-def _any_certificate() -> ssl.SSLContext:
-    """As Marathon has it: a check asks whether the task is well, not who it is."""
+def _unverified_tls() -> ssl.SSLContext:
+    """Return a context that accepts every certificate, as Marathon does: a check is about the
+    health of the task, not about its identity."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,1 +1,1 @@
-"""An app with its tasks, and what one task is from its start to its end."""
+"""Apps and tasks while the engine runs, and their form in Marathon's JSON."""

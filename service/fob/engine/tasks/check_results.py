@@ -1,4 +1,4 @@
-"""What health and readiness checks have found of a task so far: data of the task."""
+"""Results of a task's health and readiness checks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from fob.timeline import utc_now
 
 @dataclass(frozen=True)
 class ProbeResponse:
-    """An HTTP answer; the `body` only when it was asked for."""
+    """An HTTP response; `content_type` and `body` are empty unless they were asked for."""
 
     status: int
     content_type: str = ""
@@ -18,7 +18,7 @@ class ProbeResponse:
 
 @dataclass
 class Health:
-    """What a check has found of one task so far; times as Marathon writes them."""
+    """The results of one health check for one task; times in Marathon's format."""
 
     check: HealthCheck
     first_success: str | None = None
@@ -45,7 +45,7 @@ class Health:
         self.failures += 1
 
     def json(self, task_id: str) -> dict[str, Any]:
-        """As `healthCheckResults` of a task has it."""
+        """Return an entry of a task's `healthCheckResults`."""
         return {
             "alive": self.alive,
             "consecutiveFailures": self.failures,
@@ -60,17 +60,20 @@ class Health:
 
 @dataclass
 class Readiness:
-    """What a check has found of one task so far."""
+    """The result of one readiness check for one task."""
 
     check: ReadinessCheck
     ready: bool = False
-    answer: ProbeResponse | None = None  # the last, if it is to be kept
+    response: ProbeResponse | None = None  # the last one, if the check preserves it
 
     def json(self, task_id: str) -> dict[str, Any]:
-        """As `readinessCheckResults` have it."""
+        """Return an entry of `readinessCheckResults`."""
         result = {"name": self.check.name, "taskId": task_id, "ready": self.ready}
-        if self.answer is None:
+        if self.response is None:
             return result
-        answer = self.answer
-        last = {"status": answer.status, "contentType": answer.content_type, "body": answer.body}
+        last = {
+            "status": self.response.status,
+            "contentType": self.response.content_type,
+            "body": self.response.body,
+        }
         return result | {"lastResponse": last}

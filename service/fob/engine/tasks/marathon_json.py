@@ -1,4 +1,4 @@
-"""Apps, tasks and events in Marathon's JSON; no key that Marathon does not document."""
+"""Apps, tasks and events as Marathon's JSON; every key is one that Marathon documents."""
 
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -6,19 +6,14 @@ from typing import Any
 
 from fob.engine.definitions.app_definitions import Definition
 from fob.engine.definitions.containers import bridged
-from fob.engine.definitions.group_tree import (
-    Dependencies,
-    Tree,
-    ancestors,
-    parent,
-)
+from fob.engine.definitions.group_tree import Dependencies, Tree, ancestors, parent
 from fob.engine.states import TaskState
 from fob.engine.tasks.app import App
 from fob.engine.tasks.task import Task
 from fob.timeline import utc_now
 
 Json = dict[str, Any]
-# why an offer is not taken, in the order in which Marathon looks at it
+# why Marathon declines an offer, in the order in which it checks
 REASONS = (
     "UnfulfilledRole",
     "UnfulfilledConstraint",
@@ -30,7 +25,7 @@ REASONS = (
     "InsufficientGpus",
     "InsufficientPorts",
 )
-CONDITIONS = {  # of an instance, where they are not the words of the task's states
+CONDITIONS = {  # of an instance, where they differ from the names of task states
     TaskState.STAGING: "Provisioned",
     TaskState.LOST: "Unreachable",
 }
@@ -39,20 +34,14 @@ NEVER = "1970-01-01T00:00:00.000Z"  # the version of a group without apps
 
 
 def app(app_: App, deployment_ids: list[str]) -> Json:
-    """An app with its counts, without its tasks."""
+    """Return an app with the counts of its tasks, without the tasks."""
     counted = {f"tasks{name.capitalize()}": n for name, n in counts(app_.tasks.values()).items()}
-    return (
-        app_.definition
-        | counted
-        | {
-            "deployments": [{"id": id_} for id_ in deployment_ids],
-        }
-    )
+    return app_.definition | counted | {"deployments": [{"id": id_} for id_ in deployment_ids]}
 
 
 def counts(tasks: Collection[Task]) -> dict[str, int]:
-    """How many of these tasks there are in each state that Marathon counts."""
-    running = [task_ for task_ in tasks if task_.ready]
+    """Count the tasks by the states that Marathon counts."""
+    running = [task_ for task_ in tasks if task_.running]
     checked = [task_ for task_ in running if task_.definition["healthChecks"]]
     return {
         "staged": sum(task_.state in STAGED for task_ in tasks),
@@ -63,7 +52,7 @@ def counts(tasks: Collection[Task]) -> dict[str, int]:
 
 
 def group(group_id: str, tree: Tree, app_json: Callable[[str], Json]) -> Json:
-    """A group with what is in it; `app_json` makes an app of its id."""
+    """Return a group with its apps and groups; `app_json(app_id)` returns an app."""
     bodies = {id_: _group(id_, needs) for id_, needs in sorted(tree.groups.items())}
     for app_id, definition in tree.apps.items():
         bodies[parent(app_id)]["apps"].append(app_json(app_id))
@@ -97,19 +86,20 @@ def task(task_: Task, host: str, agent_id: str) -> Json:
         "ipAddresses": _ip_addresses(host),
         "localVolumes": [],
     }
-    if task_.ready and task_.definition["healthChecks"]:
+    if task_.running and task_.definition["healthChecks"]:
         known = [health.json(record.id) for health in task_.health if health.known]
         body["healthCheckResults"] = known if task_.health else [_healthy(task_)]
     return body
 
 
 def endpoints(app_: App, host: str) -> str:
-    """A line for each port of the app: its id, the service's port, and where its tasks have it."""
+    """Return a line for each port of the app: its name, the service port, and the `host:port` of
+    each running task."""
     name = app_.id.strip("/").replace("/", "_")
     running = sorted(task_.record.ports for task_ in app_.running())
     ports = service_ports(app_.definition)
     lines = [
-        [name, str(port), *(f"{host}:{taken[index]}" for taken in running)]
+        [name, str(port), *(f"{host}:{task_ports[index]}" for task_ports in running)]
         for index, port in enumerate(ports)
     ]
     return "".join(
@@ -118,14 +108,14 @@ def endpoints(app_: App, host: str) -> str:
 
 
 def service_ports(definition: Definition) -> list[int]:
-    """The number by which a load balancer may offer each port of the app; 0: none was asked for."""
+    """Return the service port of each port of the app, for load balancers; 0: none was chosen."""
     if bridged(definition):
         return [mapping["servicePort"] for mapping in definition["container"]["portMappings"]]
     return [port.get("port", 0) for port in definition["portDefinitions"]]
 
 
 def status(task_: Task, message: str, host: str, agent_id: str) -> Json:
-    """The payload of a `status_update_event`."""
+    """Return the payload of a `status_update_event`."""
     record = task_.record
     return {
         "slaveId": agent_id,
@@ -141,12 +131,12 @@ def status(task_: Task, message: str, host: str, agent_id: str) -> Json:
 
 
 def condition(task_: Task, host: str, agent_id: str) -> Json:
-    """The payload of an `instance_changed_event`."""
+    """Return the payload of an `instance_changed_event`."""
     record = task_.record
-    word = record.state.value.removeprefix("TASK_").capitalize()
+    name = record.state.value.removeprefix("TASK_").capitalize()
     return {
         "instanceId": record.id,
-        "condition": CONDITIONS.get(record.state, word),
+        "condition": CONDITIONS.get(record.state, name),
         "runSpecId": record.app_id,
         "agentId": agent_id,
         "host": host,
@@ -155,7 +145,7 @@ def condition(task_: Task, host: str, agent_id: str) -> Json:
 
 
 def health_events(task_: Task, alive: bool) -> Iterator[tuple[str, Json]]:
-    """What Marathon says when a health check finds that a task is alive, or is not."""
+    """Yield the events, as types and payloads, of a task that became healthy or unhealthy."""
     record = task_.record
     yield (
         "instance_health_changed_event",
@@ -179,14 +169,14 @@ def health_events(task_: Task, alive: bool) -> Iterator[tuple[str, Json]]:
 
 
 def failed_check(task_: Task, check: Json) -> Json:
-    """The payload of a `failed_health_check_event`."""
+    """Return the payload of a `failed_health_check_event`."""
     record = task_.record
     ids = {"appId": record.app_id, "taskId": record.id, "instanceId": record.id}
     return ids | {"healthCheck": check}
 
 
 def unhealthy(task_: Task, reason: str | None, host: str, agent_id: str) -> Json:
-    """The payload of an `unhealthy_task_kill_event`."""
+    """Return the payload of an `unhealthy_task_kill_event`."""
     record = task_.record
     return {
         "appId": record.app_id,
@@ -200,7 +190,7 @@ def unhealthy(task_: Task, reason: str | None, host: str, agent_id: str) -> Json
 
 
 def failure(task_: Task, message: str, host: str, agent_id: str) -> Json:
-    """A `lastTaskFailure`."""
+    """Return a `lastTaskFailure`."""
     record = task_.record
     return {
         "appId": record.app_id,
@@ -215,15 +205,16 @@ def failure(task_: Task, message: str, host: str, agent_id: str) -> Json:
 
 
 def queue_item(app_: App, offer: Json) -> Json:
-    """Why the app's next task is not there: a delay, or what `offer` (see below) was lacking."""
+    """Return an entry of `/v2/queue`: why the app's next task has not been started. It is a delay,
+    or something that `offer` (see below) lacks."""
     assert app_.waiting is not None
     left = app_.backoff.left_seconds()
     rejected = app_.waiting.reason
     summary = list(_funnel(rejected)) if rejected else []
-    offers = int(bool(rejected))  # this machine is the only one that offers
-    # where Marathon has no place for words, an attribute of what is offered has one
-    lacking = {"name": "lacking", "text": app_.waiting.message}
-    offer = offer | {"attributes": [*offer["attributes"], lacking]}
+    offers = int(bool(rejected))  # only this machine makes offers
+    # Marathon has no field for a message here; an attribute of the offer can carry one
+    message = {"name": "lacking", "text": app_.waiting.message}
+    offer = offer | {"attributes": [*offer["attributes"], message]}
     return {
         "app": app_.definition,
         "count": app_.missing(),
@@ -242,7 +233,7 @@ def queue_item(app_: App, offer: Json) -> Json:
 
 
 def _funnel(rejected: str) -> Iterator[Json]:
-    """What became of the one offer, reason by reason as Marathon looks at them."""
+    """Yield for each reason whether the offer was declined for it, as Marathon counts offers."""
     processed = 1
     for reason in REASONS:
         declined = int(reason == rejected)
@@ -251,7 +242,7 @@ def _funnel(rejected: str) -> Iterator[Json]:
 
 
 def offer(cpus: float, mem: float, host: str, agent_id: str) -> Json:
-    """What this machine has left, as Mesos would offer it."""
+    """Return the free resources of this machine as Mesos would offer them."""
     return {
         "id": f"{agent_id}-O1",
         "agentId": agent_id,

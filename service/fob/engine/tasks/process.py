@@ -1,4 +1,4 @@
-"""The process of a task and the pipes it writes to, while there is one."""
+"""The process of a task, with the pipes that it writes to."""
 
 import os
 import signal
@@ -9,27 +9,21 @@ from typing import Any
 from fob import timeline
 from fob.contract import NOTIFY_FD
 from fob.engine.definitions.app_definitions import Definition
-from fob.engine.runtime.launcher import (
-    Exit,
-    Launch,
-    Launcher,
-    LaunchFailed,
-    RunningProcess,
-)
+from fob.engine.runtime.launcher import Exit, Launch, Launcher, LaunchFailed, RunningProcess
 from fob.engine.runtime.pipes import Pipes
 from fob.engine.runtime.task_folders import TaskFolder
 from fob.engine.tasks.deadline import Deadline
 
-KILL_GRACE_SECONDS = 3.0  # Marathon's, where the app does not say
+DEFAULT_GRACE_SECONDS = 3.0  # Marathon's
 
-Planned = Callable[[int, int, dict[str, int]], Launch]
+MakeLaunch = Callable[[int, int, dict[str, int]], Launch]
 
 
 class Process:
-    """A process with its files in `folder`: started or found again, and then watched.
+    """At most one process at a time, started or adopted, with its files in `folder`.
 
-    `on_mark(mark)` is called for each mark that it writes, `on_exit(exit)` when it has ended and
-    all that it wrote has been taken.
+    `on_mark(mark)` is called for each mark that it writes, `on_exit(exit)` after it has ended and
+    all its output has been read.
     """
 
     __slots__ = ("_deadline", "_folder", "_on_exit", "_on_mark", "_pipes", "_running")
@@ -48,24 +42,24 @@ class Process:
         self._deadline = Deadline()
 
     @property
-    def there(self) -> bool:
+    def exists(self) -> bool:
         return self._running is not None
 
     @property
     def handle(self) -> dict[str, Any]:
-        """By which an engine finds it again; there must be one."""
+        """The handle by which a later engine adopts the process, which must exist."""
         assert self._running is not None
         return self._running.handle
 
     @property
     def spawned(self) -> timeline.Mark:
-        """The mark of its start; there must be one."""
+        """The mark of the start of the process, which must exist."""
         assert self._running is not None
         return self._running.spawned
 
-    def start(self, launcher: Launcher, launch: Planned, marks: bool) -> None:
-        """Start what `launch` gives when it is told the descriptors of standard output and error,
-        and those to pass on: with `marks`, the one for marks.
+    def start(self, launcher: Launcher, make_launch: MakeLaunch, marks: bool) -> None:
+        """Start what `make_launch(stdout, stderr, pass_fds)` returns. With `marks`, `pass_fds` has
+        the pipe for marks.
 
         Raises `LaunchFailed` or `OSError` with nothing left behind.
         """
@@ -78,38 +72,39 @@ class Process:
                     ends.append(pipes.task_end(name))
                     closing.callback(os.close, ends[-1])
                 passed = {NOTIFY_FD: ends[2]} if marks else {}
-                self._running = launcher.start(launch(ends[0], ends[1], passed), self._exited)
+                launch = make_launch(ends[0], ends[1], passed)
+                self._running = launcher.start(launch, self._handle_exit)
         except (LaunchFailed, OSError):
             self._close_pipes()
             raise
 
     def adopt(self, launcher: Launcher, task_id: str, handle: dict[str, Any] | None) -> bool:
-        """Find the process that an earlier engine started; False when it is gone."""
+        """Adopt the process that an earlier engine started; return False when it is gone."""
         try:
             self._open_pipes()
         except OSError:
             return False
-        self._running = launcher.adopt(task_id, handle, self._exited)
+        self._running = launcher.adopt(task_id, handle, self._handle_exit)
         if self._running is None:
             self._close_pipes()
-        return self.there
+        return self.exists
 
     def stop(self, grace_seconds: float) -> None:
-        """Ask it and its group to end; kill them after the grace."""
+        """Send SIGTERM to the process and its group, and SIGKILL after the grace period."""
         if self._running is not None:
             self._running.stop(signal.SIGTERM)
-            self.expect_end(grace_seconds)
+            self.kill_after(grace_seconds)
 
-    def stop_hard(self) -> None:
-        """Kill it and its group at once."""
+    def kill(self) -> None:
+        """Send SIGKILL to the process and its group."""
         if self._running is not None:
             self._running.stop(signal.SIGKILL)
 
-    def expect_end(self, seconds: float) -> None:
-        """It is about to end; kill it if that takes longer."""
-        self._deadline.set(seconds, self.stop_hard)
+    def kill_after(self, seconds: float) -> None:
+        """Kill it unless it ends by itself within `seconds`."""
+        self._deadline.set(seconds, self.kill)
 
-    def _exited(self, ended: Exit) -> None:
+    def _handle_exit(self, ended: Exit) -> None:
         self._deadline.cancel()
         self._running = None
         self._close_pipes()
@@ -127,5 +122,5 @@ class Process:
 
 
 def grace_seconds(definition: Definition) -> float:
-    """Between SIGTERM and SIGKILL, for the tasks of an app."""
-    return float(definition.get("taskKillGracePeriodSeconds", KILL_GRACE_SECONDS))
+    """The seconds between SIGTERM and SIGKILL for tasks of an app."""
+    return float(definition.get("taskKillGracePeriodSeconds", DEFAULT_GRACE_SECONDS))

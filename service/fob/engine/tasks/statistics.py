@@ -1,4 +1,4 @@
-"""Marathon's `taskStats`: how many of an app's tasks are in which state, and how old they are."""
+"""Marathon's `taskStats`: counts and lifetimes of an app's tasks."""
 
 import statistics
 from collections.abc import Sequence
@@ -13,26 +13,27 @@ Json = dict[str, Any]
 
 
 def by_version(app: App) -> Json:
-    """Of all tasks, and of those before and since the last changes; of none there is nothing."""
+    """Return statistics of all tasks, and of those started before and since the last changes. A
+    group without tasks is left out."""
     info, tasks = app.definition["versionInfo"], list(app.tasks.values())
     scaled, changed = info["lastScalingAt"], info["lastConfigChangeAt"]
-    found = {
+    groups = {
         "startedAfterLastScaling": [task for task in tasks if task.record.version >= scaled],
         "withLatestConfig": [task for task in tasks if task.record.version >= changed],
         "withOutdatedConfig": [task for task in tasks if task.record.version < changed],
         "totalSummary": tasks,
     }
-    return {name: {"stats": _stats(some)} for name, some in found.items() if some}
+    return {name: {"stats": _stats(members)} for name, members in groups.items() if members}
 
 
 def _stats(tasks: Sequence[Task]) -> Json:
-    told: Json = {"counts": counts(tasks)}
+    stats: Json = {"counts": counts(tasks)}
     now = datetime.now(UTC)
     started = [datetime.fromisoformat(at) for task in tasks if (at := task.record.started_at)]
     if started:
         seconds = [(now - each).total_seconds() for each in started]
-        told["lifeTime"] = {
+        stats["lifeTime"] = {
             "averageSeconds": statistics.fmean(seconds),
             "medianSeconds": statistics.median(seconds),
         }
-    return told
+    return stats
