@@ -1,4 +1,4 @@
-"""AWS Lambda behind API Gateway: an event of an HTTP API, and a proxy answer."""
+"""AWS Lambda behind API Gateway: an event of an HTTP API, and a proxy response."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A whole answer without an import: a tuple of body, status and headers."""
+"""A whole response without an import: a tuple of body, status and headers."""
 
 
 def page(name: str = "world") -> tuple[str, int, dict[str, str]]:

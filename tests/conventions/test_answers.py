@@ -1,4 +1,4 @@
-"""What a function's results become: bytes, whole answers, streams; and for whom."""
+"""What a function's results become: bytes, whole responses, streams."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_headers_of_the_connection_are_the_runners(serve: Serve) -> None:
         ("'', 200, {'X': 'a\\r\\nSet-Cookie: b'}", "line break"),
         ("'', 200, {'X Y': 'a'}", "not the name of a header"),
         ("'', 200, {'X': '\\u20ac'}", "not Latin-1"),
-        ("'', 150, {}", "150 is not the status of an answer"),
+        ("'', 150, {}", "150 is not the status of a response"),
         ("{1, 2}, 200, {'X': object()}", None),
         ("object(), 200, {}", "the body is a object that JSON cannot hold"),
         ("(x for x in ['a', {}]), 200, {'Content-Length': 'b'}", "the Content-Length 'b'"),

@@ -231,8 +231,8 @@ def test_what_fails_after_the_answer_is_logged(serve: Serve) -> None:
         ("1 / 0", "exception", "division by zero"),
         ("await begin(send)\n1 / 0", "exception", "division by zero"),
         ("raise SystemExit(3)", "exception", "SystemExit: 3"),
-        ("pass", "invalid_result", "it ended without a whole answer"),
-        ("await begin(send)", "invalid_result", "it ended without a whole answer"),
+        ("pass", "invalid_result", "it ended without a complete response"),
+        ("await begin(send)", "invalid_result", "it ended without a complete response"),
         (
             "await say(send)",
             "invalid_result",
@@ -314,7 +314,7 @@ def test_a_failed_start_up_is_exit_3_with_the_reason(launch: Serve) -> None:
     failed = "await send({'type': 'lifespan.startup.failed', 'message': 'no database'})"
     runner = launch(application("pass", failed))
     assert runner.exit_code() == 3
-    assert "start-up failed: no database" in runner.stderr
+    assert "startup failed: no database" in runner.stderr
     assert "listening" not in runner.marks
 
 

@@ -108,7 +108,7 @@ def test_only_a_run_can_tell_what_a_call_has_made(serve: Serve) -> None:
 
 def test_the_reason_names_function_and_platform(serve: Serve) -> None:
     runner = serve("def lambda_handler(event, context): pass")
-    why = "lambda_handler(event, context), is written in the way of AWS Lambda"
+    why = "lambda_handler(event, context) has the signature of AWS Lambda"
     line = f"fob: lambda_handler(event, context) (aws: {why}) on 127.0.0.1:"
     live.until(lambda: line in runner.stderr, "the line")
 
@@ -135,7 +135,7 @@ def test_a_call_of_what_no_convention_fits_is_told_what_was_looked_for(
 def test_an_application_that_is_neither_is_no_entry(launch: Serve) -> None:
     runner = launch("class App: pass\napp = App()\ndef a(): pass\ndef b(): pass")
     assert runner.exit_code() == 4
-    assert "which one is it? The snippet defines a, b" in runner.stderr
+    assert "the entry is ambiguous: the snippet defines a, b" in runner.stderr
 
 
 def test_every_name_that_a_rule_asks_for_makes_the_runner_look() -> None:

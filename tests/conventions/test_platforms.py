@@ -164,7 +164,7 @@ def test_a_dict_without_a_status_is_a_value(serve: Serve) -> None:
         ("{'statusCode': 'OK'}", "statusCode 'OK' is not a number"),
         ("{'statusCode': None}", "statusCode None is not a number"),
         ("{'statusCode': 20}", "20 is not the status"),
-        ("{'statusCode': 200, 'body': {}}", "the body of an AWS proxy answer is a dict"),
+        ("{'statusCode': 200, 'body': {}}", "the body of an AWS proxy response is a dict"),
         ("{'statusCode': 200, 'headers': []}", None),
         ("{'statusCode': 200, 'headers': ['a']}", "headers is a list"),
         ("{'statusCode': 200, 'body': 'a', 'isBase64Encoded': True}", "not base64"),

@@ -59,7 +59,7 @@ class Application:
         self._running: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
-        """Run the start-up. An application without lifespan is fine; a failure is CannotStart."""
+        """Run the startup. An application without lifespan is fine; a failure is CannotStart."""
         self._events, self._messages = asyncio.Queue(), asyncio.Queue()
         self._events.put_nowait({"type": "lifespan.startup"})
         scope = {"type": "lifespan", "asgi": VERSIONS, "state": self.state}
@@ -67,7 +67,7 @@ class Application:
         self._lifespan = lifespan = asyncio.ensure_future(run)
         message = await self._next_message(lifespan)
         if message.get("type") == "lifespan.startup.failed":
-            reason = "the application's start-up failed: " + str(message.get("message", ""))
+            reason = "the application's startup failed: " + str(message.get("message", ""))
             raise CannotStart(BAD_IMPORT, reason)
         if message.get("type") != "lifespan.startup.complete":
             self._lifespan = None
@@ -98,7 +98,7 @@ class Application:
             except asyncio.TimeoutError:  # noqa: UP041 - the same only since Python 3.11
                 message = {"message": f"it took longer than {SHUTDOWN_GRACE:g} seconds"}
             if message.get("type") != "lifespan.shutdown.complete" and "message" in message:
-                log(f"fob: the application's shut-down failed: {message['message']}\n")
+                log(f"fob: the application's shutdown failed: {message['message']}\n")
 
     async def respond(self, call: Call) -> Any:
         """Return as soon as the response is complete; the application may go on after it."""
@@ -112,7 +112,7 @@ class Application:
             if not exchange.complete.done():
                 exchange.complete.cancel()
                 task.result()  # raises what the application has raised
-                raise invalid("it ended without a whole answer")
+                raise invalid("it ended without a complete response")
         except asyncio.CancelledError:
             task.cancel()
             raise

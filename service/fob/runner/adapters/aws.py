@@ -137,7 +137,7 @@ def response(result: Any) -> Any:
     body = result.get("body", "")
     if not isinstance(body, (str, bytes, type(None))):
         kind = type(body).__name__
-        raise invalid(f"the body of an AWS proxy answer is a {kind}; json.dumps it")
+        raise invalid(f"the body of an AWS proxy response is a {kind}; json.dumps it")
     if result.get("isBase64Encoded"):
         body = decoded(body)
     headers = {**dict_of(result, "headers"), **dict_of(result, "multiValueHeaders")}

@@ -34,8 +34,8 @@ def find(snippet: Snippet, names: dict[str, Any], entry: str) -> tuple[str, Any]
     if len(public) > 1 and b"functions_framework" in snippet.source:
         public = feature("conventions").marked(snippet.statements, public) or public
     if len(public) > 1:
-        message = "which one is it? The snippet defines " + ", ".join(public)
-        message += f"; name one of them {' or '.join(ENTRY_NAMES)}, or give the entry"
+        message = "the entry is ambiguous: the snippet defines " + ", ".join(public)
+        message += f"; name one of them {' or '.join(ENTRY_NAMES)}, or choose the entry"
         raise CannotStart(NO_CALLABLE, message)
     return (public[0], names[public[0]]) if public else None
 

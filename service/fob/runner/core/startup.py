@@ -33,7 +33,7 @@ from fob.runner.core.server import Server
 from fob.runner.core.snippet import Snippet
 
 ARCHIVE_MAGIC = b"PK\3\4"
-USAGE = """what to serve, and where? By hand:
+USAGE = """no snippet to serve, or no port to serve it on. By hand:
   PORT0=8080 FOB_SNIPPET="$(cat f.py)" python3 -I -S service/fob/runner"""
 
 

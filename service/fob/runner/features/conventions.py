@@ -63,8 +63,8 @@ def _fit(expected: Any, parameters: list[str]) -> bool:
 
 
 def _why(name: str, parameters: list[str], reason: list[str], platform: str) -> str:
-    because = f", with {reason[0]}" if reason else ""
-    return f"{name}({', '.join(parameters)}){because}, is written in the way of {platform}"
+    because = f", with {reason[0]}," if reason else ""
+    return f"{name}({', '.join(parameters)}){because} has the signature of {platform}"
 
 
 def _misfit(name: str, parameters: list[str]) -> str:

@@ -123,7 +123,7 @@ def _json(value: Any) -> bytes:
 def header_lines(response: HttpResponse) -> bytes:
     """The header lines of a response, without those that the runner sets. Raises RequestError."""
     if not 200 <= response.status <= 599:
-        raise invalid(f"{response.status} is not the status of an answer: 200 to 599 are")
+        raise invalid(f"{response.status} is not the status of a response: those are 200 to 599")
     try:
         return b"".join(
             _line(name, text)
