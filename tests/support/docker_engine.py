@@ -81,6 +81,7 @@ class Engine:
             stderr=self._log,
             start_new_session=True,
         )
+        live.session_pids.add(self._process.pid)
         self._wait_until_up()
 
     def end(self) -> None:

@@ -137,7 +137,8 @@ def _children() -> set[str]:
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(FileNotFoundError):  # it has ended
             children |= set(Path(f"/proc/self/task/{thread}/children").read_text().split())
-    return {pid for pid in children - {str(fork_server.pid)} if live.runs(pid)}
+    shared = live.session_pids | {fork_server.pid}
+    return {pid for pid in children if int(pid) not in shared and live.runs(pid)}
 
 
 def _descriptors() -> list[str]:

@@ -50,6 +50,8 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     return kept | {"FOB_HOME": str(home)} | settings
 
 
+# child processes that several tests share, so the test that started one may leave it
+session_pids: set[int] = set()
 # Servers are executed, as users start them, or forked, which is cheaper; conftest.py chooses.
 executed = True
 
