@@ -35,7 +35,7 @@ def serve(launch: Start) -> Serve:
 
 
 def packages_of(source: str) -> dict[str, str]:
-    """The setting that leads to what a file declares; it is installed once for all test runs."""
+    """The setting for the packages that a file declares, installed once for all test runs."""
     needs = dependencies.of_source(source)
     if not needs.requirements:
         return {}

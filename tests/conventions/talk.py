@@ -1,4 +1,4 @@
-"""HTTP byte by byte, for what a client's library would hide."""
+"""HTTP byte by byte, for tests of what a client library would hide."""
 
 import socket
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def post(*headers: bytes) -> bytes:
 
 
 def receive(sock: socket.socket, until: bytes) -> bytes:
-    """What comes, up to and with `until`."""
+    """Receive up to and including `until`."""
     received = b""
     while until not in received:
         more = sock.recv(1000)
@@ -26,7 +26,7 @@ def receive(sock: socket.socket, until: bytes) -> bytes:
 
 
 def echoes_in_upper_case_while_it_is_sent_to(runner: Runner) -> None:
-    """Send pieces, and wait for each one's echo before the next."""
+    """Send pieces, and wait for the echo of each before the next."""
     with runner.connect() as sock:
         sock.sendall(post(b"Transfer-Encoding: chunked"))
         for piece in (b"one\n", b"two\n", b"three\n"):

@@ -1,4 +1,4 @@
-"""ASGI applications: scope, bodies both ways, lifespan, disconnects, and what they do wrong."""
+"""ASGI applications: scope, bodies both ways, lifespan, disconnects, protocol errors."""
 
 import socket
 
@@ -69,7 +69,7 @@ ECHO = application(
 )
 
 
-def test_a_small_answer_is_one_write_with_its_length(serve: Serve) -> None:
+def test_a_small_response_is_one_write_with_its_length(serve: Serve) -> None:
     answer = serve(ECHO).call("/", b"abc")
     assert answer.headers == {"content-type": "text/plain", "Content-Length": "3"}
     assert answer.body == b"ABC"
@@ -94,7 +94,7 @@ def test_a_body_may_be_larger_than_what_functions_get_whole(serve: Serve) -> Non
     assert runner.call("/").body == b"0"
 
 
-def test_expect_100_continue_is_answered_when_the_body_is_asked_for(serve: Serve) -> None:
+def test_100_continue_is_sent_when_the_application_reads_the_body(serve: Serve) -> None:
     runner = serve(ECHO)
     with runner.connect() as sock:
         sock.sendall(post(b"Content-Length: 3", b"Expect: 100-continue"))
@@ -103,7 +103,7 @@ def test_expect_100_continue_is_answered_when_the_body_is_asked_for(serve: Serve
         receive(sock, b"ABC")
 
 
-def test_a_body_that_is_not_read_is_thrown_away(serve: Serve) -> None:
+def test_a_body_that_is_not_read_is_discarded(serve: Serve) -> None:
     runner = serve(application("await begin(send, 413)\nawait say(send, b'too much')"))
     answer = runner.call("/", bytes(3_000_000))
     assert (answer.status, answer.body) == (413, b"too much")
@@ -111,7 +111,7 @@ def test_a_body_that_is_not_read_is_thrown_away(serve: Serve) -> None:
     assert "Connection" not in runner.call("/", b"small").headers
 
 
-def test_a_large_answer_goes_at_the_clients_pace(serve: Serve) -> None:
+def test_a_large_response_is_sent_at_the_clients_pace(serve: Serve) -> None:
     runner = serve(
         application(
             "await begin(send)\n"
@@ -138,7 +138,7 @@ def test_a_declared_length_is_kept(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("piece", ["b'abcdef'", "b'a'"])
-def test_a_body_of_another_length_than_declared_is_cut(serve: Serve, piece: str) -> None:
+def test_a_body_of_another_length_than_declared_is_aborted(serve: Serve, piece: str) -> None:
     runner = serve(
         application(
             f"await begin(send, 200, (b'content-length', b'4'))\nawait say(send, {piece}, True)\n"
@@ -149,7 +149,7 @@ def test_a_body_of_another_length_than_declared_is_cut(serve: Serve, piece: str)
     live.until(lambda: "than its Content-Length" in runner.stderr)
 
 
-def test_the_client_that_goes_is_told_of(serve: Serve) -> None:
+def test_a_disconnect_of_the_client_is_reported(serve: Serve) -> None:
     runner = serve(
         application(
             "if scope['path'] == '/log':\n"
@@ -184,7 +184,7 @@ def test_a_pipelined_request_is_no_disconnect(serve: Serve) -> None:
             received += sock.recv(1000)
 
 
-def test_the_application_may_go_on_after_its_answer(serve: Serve) -> None:
+def test_the_application_may_go_on_after_its_response(serve: Serve) -> None:
     runner = serve(
         application(
             "await begin(send)\nawait say(send, repr(log).encode())\n"
@@ -196,7 +196,7 @@ def test_the_application_may_go_on_after_its_answer(serve: Serve) -> None:
     assert runner.stdout == "done\n"
 
 
-def test_a_signal_lets_both_streams_of_a_call_in_hand_end(serve: Serve) -> None:
+def test_a_signal_lets_both_streams_of_a_call_in_flight_finish(serve: Serve) -> None:
     runner = serve(ECHO)
     with runner.connect() as sock:
         sock.sendall(post(b"Content-Length: 6") + b"abc")
@@ -216,7 +216,7 @@ def refused(runner: Runner) -> bool:
     return False
 
 
-def test_what_fails_after_the_answer_is_logged(serve: Serve) -> None:
+def test_an_error_after_the_response_is_logged(serve: Serve) -> None:
     runner = serve(application("await begin(send)\nawait say(send)\n1 / 0"))
     assert runner.call().status == 200
     live.until(lambda: "ZeroDivisionError" in runner.stderr)
@@ -245,7 +245,7 @@ def test_what_fails_after_the_answer_is_logged(serve: Serve) -> None:
         ("await begin(send, 99)\nawait say(send)", "invalid_result", "99 is not the status"),
     ],
 )
-def test_a_fault_of_the_application_is_500_and_says_which(
+def test_a_protocol_error_of_the_application_is_500_with_the_reason(
     serve: Serve, answer: str, code: str, told: str
 ) -> None:
     runner = serve(application(answer))
@@ -258,7 +258,7 @@ def test_a_fault_of_the_application_is_500_and_says_which(
 @pytest.mark.parametrize(
     "before", ["", "await receive()\nawait receive()\n", "await begin(send)\n"]
 )
-def test_an_application_that_never_answers_is_504(serve: Serve, before: str) -> None:
+def test_an_application_that_never_responds_is_504(serve: Serve, before: str) -> None:
     runner = serve(
         application(
             "if scope['path'] == '/ok':\n    await begin(send)\n    return await say(send, b'ok')\n"
@@ -270,7 +270,7 @@ def test_an_application_that_never_answers_is_504(serve: Serve, before: str) -> 
     assert runner.call("/ok").body == b"ok"
 
 
-def test_an_answer_that_does_not_end_is_cut(serve: Serve) -> None:
+def test_a_response_that_does_not_end_is_aborted(serve: Serve) -> None:
     runner = serve(
         application("await begin(send)\nawait say(send, b'a', True)\nawait asyncio.sleep(60)"),
         FOB_TIMEOUT="0.2",
@@ -297,7 +297,7 @@ await send({'type': 'lifespan.shutdown.complete'})
 """
 
 
-def test_the_lifespan_is_gone_through_and_its_state_handed_on(serve: Serve) -> None:
+def test_the_lifespan_is_run_and_its_state_passed_on(serve: Serve) -> None:
     runner = serve(
         application(
             "await begin(send)\nscope['state']['n'] += 1\n"
@@ -310,7 +310,7 @@ def test_the_lifespan_is_gone_through_and_its_state_handed_on(serve: Serve) -> N
     assert runner.stdout == "up\ndown\n"
 
 
-def test_a_failed_start_up_is_exit_3_with_the_reason(launch: Serve) -> None:
+def test_a_failed_startup_is_exit_3_with_the_reason(launch: Serve) -> None:
     failed = "await send({'type': 'lifespan.startup.failed', 'message': 'no database'})"
     runner = launch(application("pass", failed))
     assert runner.exit_code() == 3
@@ -319,9 +319,7 @@ def test_a_failed_start_up_is_exit_3_with_the_reason(launch: Serve) -> None:
 
 
 @pytest.mark.parametrize("lifespan", ["return", "raise KeyError('type')", "await receive()\n1 / 0"])
-def test_an_application_without_a_lifespan_is_served_all_the_same(
-    serve: Serve, lifespan: str
-) -> None:
+def test_an_application_without_a_lifespan_is_served_too(serve: Serve, lifespan: str) -> None:
     runner = serve(application("await begin(send)\nawait say(send, b'x')", lifespan))
     assert runner.call().body == b"x"
     assert runner.terminate() == 0
@@ -330,7 +328,7 @@ def test_an_application_without_a_lifespan_is_served_all_the_same(
 @pytest.mark.parametrize(
     "end", ["await send({'type': 'lifespan.shutdown.failed', 'message': 'x'})", "1 / 0", "return"]
 )
-def test_a_failed_shut_down_does_not_keep_it_from_ending(serve: Serve, end: str) -> None:
+def test_a_failed_shutdown_does_not_keep_the_runner_from_exiting(serve: Serve, end: str) -> None:
     up = "await receive()\nawait send({'type': 'lifespan.startup.complete'})\nawait receive()\n"
     runner = serve(application("pass", up + end))
     assert runner.terminate() == 0
@@ -359,7 +357,7 @@ def test_a_method_may_be_the_application_as_on_knative(serve: Serve) -> None:
     assert runner.call("/b").body == b"/b"
 
 
-def test_many_at_once_get_their_own_answers(serve: Serve) -> None:
+def test_many_concurrent_calls_get_their_own_responses(serve: Serve) -> None:
     runner = serve(
         application(
             "await asyncio.sleep(0.01)\nawait begin(send)\nawait say(send, scope['query_string'])"

@@ -97,7 +97,7 @@ def test_an_entry_that_is_not_in_the_file_may_be_in_a_module(serve: Serve) -> No
     assert parsing.check(b"def other(): pass", "math:factorial").convention.name == "unknown"
 
 
-def test_only_a_run_can_tell_what_a_call_has_made(serve: Serve) -> None:
+def test_only_a_run_can_tell_what_a_call_returns(serve: Serve) -> None:
     file = "import functools\napp = functools.partial(print)\ndef handler(event): pass"
     assert parsing.check(file.encode()).convention == Convention(
         "unknown", "only running the file can tell"
@@ -123,7 +123,7 @@ def test_the_reason_names_function_and_platform(serve: Serve) -> None:
         ("def app(a, b): pass", "app(..., start_response) of WSGI applications"),
     ],
 )
-def test_a_call_of_what_no_convention_fits_is_told_what_was_looked_for(
+def test_an_error_names_the_conventions_that_did_not_fit(
     serve: Serve, file: str, looked_for: str
 ) -> None:
     error = serve(file).call("/", {}).error
@@ -138,7 +138,7 @@ def test_an_application_that_is_neither_is_no_entry(launch: Serve) -> None:
     assert "the entry is ambiguous: the snippet defines a, b" in runner.stderr
 
 
-def test_every_name_that_a_rule_asks_for_makes_the_runner_look() -> None:
+def test_every_parameter_of_a_rule_makes_the_runner_load_the_rules() -> None:
     for rule in conventions.RULES:
         parameters = rule[3]
         if parameters != conventions.ANY and rule[2] != "lambda_handler":

@@ -1,4 +1,4 @@
-"""Every row of docs/functions.md is true: its example is recognised, called, and answers."""
+"""Every row of docs/functions.md is true: its example is recognised, called, and responds."""
 
 import gzip
 import json

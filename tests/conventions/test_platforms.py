@@ -1,4 +1,4 @@
-"""Handlers of other platforms: what they are given, and what their results become."""
+"""Handlers of other platforms: their arguments, and the responses made of their results."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ def lambda_handler(event, context):
 ECHO = "def lambda_handler(event, context): return event"
 
 
-def test_the_context_of_aws_tells_of_function_and_call(serve: Serve) -> None:
+def test_the_context_of_aws_describes_function_and_call(serve: Serve) -> None:
     runner = serve(CONTEXT, FOB_TIMEOUT="30", MARATHON_APP_RESOURCE_MEM="128.0")
     first = runner.call("/", {}).result
     assert first[:4] == [
@@ -93,7 +93,7 @@ def test_it_has_the_fields_of_a_rest_api_too(serve: Serve) -> None:
     assert runner.call("/").result["queryStringParameters"] == {}
 
 
-def test_its_headers_are_found_in_any_case_and_listed_in_small_letters(serve: Serve) -> None:
+def test_its_headers_are_found_in_any_case_and_listed_in_lower_case(serve: Serve) -> None:
     runner = serve(
         "import copy\n"
         "def handler(event, context):\n"
@@ -104,7 +104,7 @@ def test_its_headers_are_found_in_any_case_and_listed_in_small_letters(serve: Se
     assert runner.call("/", X_Api_Key="1").result == ["1", "1", True, ["x-api-key"]]
 
 
-def test_a_body_that_is_no_text_comes_as_base64(serve: Serve) -> None:
+def test_a_body_that_is_not_text_is_passed_as_base64(serve: Serve) -> None:
     event = serve(ECHO).call("/x", b"\xff\0").result
     assert (event["body"], event["isBase64Encoded"]) == (base64.b64encode(b"\xff\0").decode(), True)
 
@@ -129,7 +129,7 @@ def proxy(answer: str) -> str:
     return f"def lambda_handler(event, context):\n    return {answer}"
 
 
-def test_a_proxy_answer_is_honoured(serve: Serve) -> None:
+def test_a_proxy_response_is_sent(serve: Serve) -> None:
     runner = serve(
         proxy(
             "{'statusCode': '201', 'headers': {'Content-Type': 'text/css', 'X-A': 1},"
@@ -143,7 +143,7 @@ def test_a_proxy_answer_is_honoured(serve: Serve) -> None:
     assert got.endswith("\r\n\r\né")
 
 
-def test_a_proxy_answer_may_be_binary(serve: Serve) -> None:
+def test_a_proxy_response_may_be_binary(serve: Serve) -> None:
     body = base64.b64encode(b"\x89PNG\0").decode()
     answer = serve(
         proxy(f"{{'statusCode': 200, 'isBase64Encoded': True, 'body': '{body}'}}")
@@ -170,7 +170,7 @@ def test_a_dict_without_a_status_is_a_value(serve: Serve) -> None:
         ("{'statusCode': 200, 'body': 'a', 'isBase64Encoded': True}", "not base64"),
     ],
 )
-def test_a_proxy_answer_that_is_none_is_500(serve: Serve, answer: str, told: str | None) -> None:
+def test_an_invalid_proxy_response_is_500(serve: Serve, answer: str, told: str | None) -> None:
     got = serve(proxy(answer)).call()
     if told is None:
         assert got.status == 200
@@ -217,7 +217,7 @@ def test_the_event_is_all_fields(serve: Serve) -> None:
 WHISK = "def main(args): return {'got': args}"
 
 
-def test_the_parameters_of_openwhisk_tell_of_the_request(serve: Serve) -> None:
+def test_the_parameters_of_openwhisk_describe_the_request(serve: Serve) -> None:
     got = serve(WHISK).call("/a/b?x=1", {"y": 2}, "PUT", X_A="b").result["got"]
     assert (got["x"], got["y"]) == ("1", 2)
     assert (got["__ow_method"], got["__ow_path"], got["__ow_query"]) == ("put", "/a/b", "x=1")
@@ -244,7 +244,7 @@ def test_another_body_is_ow_body(serve: Serve, body: bytes, as_text: str) -> Non
         ("{'error': {'statusCode': 404, 'body': 'no'}}", 404, "text/html; charset=utf-8", b"no"),
     ],
 )
-def test_an_answer_of_a_web_action_is_honoured(
+def test_a_response_of_a_web_action_is_sent(
     serve: Serve, result: str, status: int, kind: str | None, body: bytes
 ) -> None:
     answer = serve(f"def main(params): return {result}").call()
@@ -276,7 +276,7 @@ def test_the_event_of_openfaas_is_the_request(serve: Serve) -> None:
         ("('a', 203, {})", 203, "text/plain; charset=utf-8", b"a"),
     ],
 )
-def test_an_answer_of_openfaas_is_honoured(
+def test_a_response_of_openfaas_is_sent(
     serve: Serve, result: str, status: int, kind: str | None, body: bytes
 ) -> None:
     answer = serve(f"def handle(event, context): return {result}").call()
@@ -284,7 +284,7 @@ def test_an_answer_of_openfaas_is_honoured(
     assert found == (status, kind, body)
 
 
-def test_the_classic_template_answers_what_it_prints_and_returns(serve: Serve) -> None:
+def test_the_classic_template_responds_with_what_it_prints_and_returns(serve: Serve) -> None:
     runner = serve("def handle(req):\n    print('got', req)\n    return req[::-1] or None")
     assert runner.call("/", b"abc").body == b"got abc\ncba"
     assert runner.call("/").body == b"got \n"
@@ -316,7 +316,7 @@ def test_the_classic_template_may_return_an_object(serve: Serve) -> None:
         ("None", 200, None, b""),
     ],
 )
-def test_an_answer_of_nuclio_is_honoured(
+def test_a_response_of_nuclio_is_sent(
     serve: Serve, result: str, status: int, kind: str | None, body: bytes
 ) -> None:
     answer = serve(f"def handler(context, event): return {result}").call()
@@ -380,7 +380,7 @@ def test_a_view_that_raises_is_a_500_with_the_snippets_lines(serve: Serve) -> No
     assert answer.error["details"]["traceback"] == ["line 6, in hello: return 1 / 0"]
 
 
-def test_the_marked_function_is_the_one_that_is_called(serve: Serve) -> None:
+def test_the_decorated_function_is_called(serve: Serve) -> None:
     runner = serve(
         FRAMEWORK + "import functions_framework\n"
         "def first(): pass\ndef second(): pass\n"

@@ -1,4 +1,4 @@
-"""The examples as users run them: registered, called directly and through the dispatcher, right.
+"""The examples as users run them: registered, called directly and through the dispatcher.
 
 On every launcher there is. What they need is installed once, for both.
 """
@@ -39,7 +39,7 @@ def aviary(request: pytest.FixtureRequest, home: Path) -> Iterator[live.Dispatch
 
 
 class Registered(Runner):
-    """A function on the engine, called directly, as the checks of the examples see it."""
+    """A function on the engine, called directly; it has what the examples' checks need."""
 
     def __init__(self, dispatcher: live.Dispatcher, source: bytes, query: str = "") -> None:
         self.dispatcher = dispatcher
@@ -60,7 +60,7 @@ class Registered(Runner):
         return self.dispatcher.ask("GET", f"/api/functions/{self.id}").json()
 
     def terminate(self) -> int:
-        """Scale it to nothing; what comes back is the exit code of one that ended as it should."""
+        """Scale it to zero; return the exit code of an instance that stopped cleanly."""
         path = f"/api/functions/{self.id}"
         assert self.dispatcher.ask("PATCH", path, json={"instances": 0}).ok
         live.until(lambda: not self.details()["instances"], "its end")
@@ -125,7 +125,7 @@ def test_an_application_is_called_through_the_dispatcher_with_its_path(
 
 
 @pytest.mark.parametrize("way", [Registered, Routed])
-def test_an_application_may_begin_its_answer_before_it_has_read_the_body(
+def test_an_application_may_begin_its_response_before_it_has_read_the_body(
     aviary: live.Dispatcher, way: type[Registered]
 ) -> None:
     function = way(aviary, (EXAMPLES / "wsgi.py").read_bytes())

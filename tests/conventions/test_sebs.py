@@ -1,4 +1,4 @@
-"""The modules that SeBS puts beside its functions: storage and nosql, over a folder."""
+"""The modules that SeBS puts beside its functions: storage and nosql, on a folder."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_a_module_of_the_users_own_wins(serve: Serve, tmp_path: Path) -> None:
     assert runner.call().result is True
 
 
-def test_any_other_relative_import_fails_as_ever(launch: Serve) -> None:
+def test_any_other_relative_import_fails_as_usual(launch: Serve) -> None:
     runner = launch("from . import other\ndef go(): pass")
     assert runner.exit_code() == 3
     assert "ImportError: cannot import name 'other' from 'snippet'" in runner.stderr

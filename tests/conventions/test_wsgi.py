@@ -1,4 +1,4 @@
-"""WSGI applications: PEP 3333, bodies both ways, and what they do wrong."""
+"""WSGI applications: PEP 3333, bodies both ways, protocol errors."""
 
 import pytest
 from talk import GET, Serve, echoes_in_upper_case_while_it_is_sent_to, post
@@ -14,7 +14,7 @@ def application(body: str) -> str:
 OK = "start_response('200 OK', [('Content-Type', 'text/plain')])\n"
 
 
-def test_the_environment_is_that_of_the_pep(serve: Serve) -> None:
+def test_the_environment_is_as_the_pep_defines_it(serve: Serve) -> None:
     runner = serve(
         application(
             OK + "text = {k: v for k, v in environ.items() if isinstance(v, (str, bool, tuple))}\n"
@@ -73,7 +73,7 @@ def test_a_body_may_be_larger_than_what_functions_get_whole(serve: Serve) -> Non
     assert runner.call("/", bytes(20_000_000)).body == b"20000000"
 
 
-def test_a_client_that_goes_in_the_middle_of_its_body_is_an_error_of_the_read(serve: Serve) -> None:
+def test_a_client_that_disconnects_in_the_middle_of_its_body_is_a_read_error(serve: Serve) -> None:
     runner = serve(application(OK + "return [environ['wsgi.input'].read()]"))
     runner.raw(post(b"Content-Length: 10") + b"abc")
     live.until(lambda: "the client has disconnected" in runner.stderr)
@@ -91,7 +91,7 @@ def test_a_client_that_goes_in_the_middle_of_its_body_is_an_error_of_the_read(se
         ("[b'ab', b'c']", None),
     ],
 )
-def test_what_is_whole_has_its_length_and_the_rest_is_streamed(
+def test_a_complete_body_has_its_length_and_any_other_is_streamed(
     serve: Serve, result: str, length: str | None
 ) -> None:
     answer = serve(application(OK + f"return {result}")).call()
@@ -99,7 +99,7 @@ def test_what_is_whole_has_its_length_and_the_rest_is_streamed(
     assert answer.body == (b"" if length == "0" else b"abc")
 
 
-def test_a_declared_length_makes_a_generators_piece_whole(serve: Serve) -> None:
+def test_a_declared_length_makes_a_generators_piece_complete(serve: Serve) -> None:
     runner = serve(
         application("start_response('201 Made', [('Content-Length', '3')])\nyield b'abc'")
     )
@@ -176,7 +176,7 @@ def test_exc_info_after_the_head_was_sent_is_raised(serve: Serve) -> None:
         ("start_response('200 OK', [('A\\n', '')])\nreturn []", "invalid_result", "of a header"),
     ],
 )
-def test_a_fault_of_the_application_is_500_and_says_which(
+def test_a_protocol_error_of_the_application_is_500_with_the_reason(
     serve: Serve, body: str, code: str, told: str
 ) -> None:
     runner = serve(application(body))
@@ -186,12 +186,12 @@ def test_a_fault_of_the_application_is_500_and_says_which(
         assert told in got.error["message"]
 
 
-def test_a_fault_after_the_head_cuts_the_connection(serve: Serve) -> None:
+def test_an_error_after_the_head_aborts_the_connection(serve: Serve) -> None:
     runner = serve(application(OK + "yield b'a'\nyield b'b'\n1 / 0"))
     assert runner.raw(GET).endswith(b"1\r\na\r\n1\r\nb\r\n")
 
 
-def test_an_application_that_never_answers_is_504(serve: Serve) -> None:
+def test_an_application_that_never_responds_is_504(serve: Serve) -> None:
     runner = serve(
         "import time\n"
         + application(OK + "while environ['PATH_INFO'] == '/': time.sleep(0.01)\nreturn [b'x']"),
@@ -201,7 +201,7 @@ def test_an_application_that_never_answers_is_504(serve: Serve) -> None:
     assert runner.call("/ok").body == b"x"
 
 
-def test_a_body_that_never_comes_is_504(serve: Serve) -> None:
+def test_a_body_that_never_arrives_is_504(serve: Serve) -> None:
     runner = serve(application(OK + "return [environ['wsgi.input'].read()]"), FOB_TIMEOUT="0.3")
     with runner.connect() as sock:
         sock.sendall(post(b"Content-Length: 10") + b"abc")

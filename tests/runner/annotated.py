@@ -1,4 +1,4 @@
-"""A reader of annotations as the runner makes one, and pairs of annotations and values."""
+"""Converts values by annotations, and generates pairs of annotations and values."""
 
 import dataclasses
 import datetime
@@ -28,12 +28,12 @@ def reader(**names: Any) -> annotations.Reader:
 
 
 def convert(annotation: Any, value: Any, **names: Any) -> Any:
-    """`value` as an argument called `x` with this annotation gets it."""
+    """Convert `value` as an argument `x` with this annotation."""
     return reader(**names).converter(annotation, "x")(value)
 
 
 def faults(annotation: Any, value: Any, **names: Any) -> list[str]:
-    """What is wrong with the value; it must be something."""
+    """The faults of a value that does not fit."""
     try:
         converted = convert(annotation, value, **names)
     except shapes.Unfit as unfit:
@@ -42,7 +42,7 @@ def faults(annotation: Any, value: Any, **names: Any) -> list[str]:
 
 
 def described(function: Any, **names: Any) -> tuple[Any, Any]:
-    """The schemas of the function's arguments and of its result."""
+    """Schemas of a function's arguments and result."""
     return schema.schemas(function, "", reader(**names))
 
 
@@ -69,7 +69,7 @@ SCALARS: list[Pair] = [
 
 
 def _contained(pair: Pair) -> st.SearchStrategy[Pair]:
-    """Containers of one kind of thing."""
+    """Containers of one type."""
     kind, of = pair
     few = st.lists(of, max_size=3)
     return st.sampled_from(
@@ -84,7 +84,7 @@ def _contained(pair: Pair) -> st.SearchStrategy[Pair]:
 
 
 def _record(pairs: list[Pair]) -> Pair:
-    """A dataclass with a field of each kind."""
+    """A dataclass with a field of each type."""
     names = string.ascii_lowercase[: len(pairs)]
     fields = [(name, kind) for name, (kind, _) in zip(names, pairs, strict=True)]
     cls = dataclasses.make_dataclass("Made", fields)

@@ -23,7 +23,7 @@ def serve(launch: Start) -> Start:
 
 @pytest.fixture
 def patched(tmp_path: Path) -> Command:
-    """The command of a runner whose constants have other values, to wait less in tests."""
+    """Make the command of a runner with other constants, so that tests wait less."""
 
     def patched(**constants: float) -> list[str]:
         lines = PROGRAM.decode().splitlines()

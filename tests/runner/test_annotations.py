@@ -50,7 +50,7 @@ class Order(pydantic.BaseModel):
 
 @given(st.data())
 @QUICK
-def test_what_a_result_is_written_as_is_read_as_the_same_argument(data: st.DataObject) -> None:
+def test_an_encoded_result_converts_back_to_the_same_argument(data: st.DataObject) -> None:
     annotation, of = data.draw(PAIRS)
     value = data.draw(of)
     written = json.loads(json.dumps(value, default=converters.encode, allow_nan=False))
@@ -59,7 +59,7 @@ def test_what_a_result_is_written_as_is_read_as_the_same_argument(data: st.DataO
 
 @given(st.data())
 @QUICK
-def test_the_schema_takes_what_the_type_takes(data: st.DataObject) -> None:
+def test_the_schema_accepts_what_the_type_accepts(data: st.DataObject) -> None:
     annotation, of = data.draw(PAIRS)
 
     def function(x: Any) -> Any: ...
@@ -74,7 +74,7 @@ def test_the_schema_takes_what_the_type_takes(data: st.DataObject) -> None:
 
 @given(st.data())
 @QUICK
-def test_any_json_is_taken_or_refused_with_faults_that_name_the_argument(
+def test_any_json_is_accepted_or_rejected_with_faults_that_name_the_argument(
     data: st.DataObject,
 ) -> None:
     annotation, _ = data.draw(PAIRS)
@@ -97,7 +97,7 @@ SIMPLE: list[Any] = [
 
 @given(st.sampled_from(SIMPLE), JSON)
 @QUICK
-def test_what_the_schema_takes_the_type_takes(annotation: Any, value: Any) -> None:
+def test_the_type_accepts_what_the_schema_accepts(annotation: Any, value: Any) -> None:
     def function(x: Any) -> None: ...
 
     function.__annotations__ = {"x": annotation}
@@ -168,7 +168,9 @@ def test_what_the_schema_takes_the_type_takes(annotation: Any, value: Any) -> No
     ],
     ids=repr,
 )  # fmt: skip
-def test_it_converts(annotation: Any, given: Any, converted: Any) -> None:
+def test_a_value_is_converted_to_the_annotated_type(
+    annotation: Any, given: Any, converted: Any
+) -> None:
     found = convert(annotation, given)
     assert found == converted
     assert type(found) is type(converted)
@@ -207,11 +209,11 @@ def test_it_converts(annotation: Any, given: Any, converted: Any) -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_it_says_what_is_wrong(annotation: Any, given: Any, fault: str) -> None:
+def test_a_fault_says_what_is_wrong(annotation: Any, given: Any, fault: str) -> None:
     assert "; ".join(faults(annotation, given)) == fault
 
 
-def test_every_fault_of_a_nested_value_is_told() -> None:
+def test_every_fault_of_a_nested_value_is_reported() -> None:
     items = [{"name": "a", "price": "x"}, {"nmae": "b", "price": 1, "parent": {"name": 3}}]
     assert faults(list[Item], items) == [
         "x[0].price='x' is not float",
@@ -222,11 +224,11 @@ def test_every_fault_of_a_nested_value_is_told() -> None:
     ]
 
 
-def test_there_is_an_end_to_the_faults_that_are_told() -> None:
+def test_the_number_of_reported_faults_is_limited() -> None:
     assert len(faults(list[int], ["a"] * 100_000)) == shapes.MAX_FAULTS
 
 
-def test_a_class_may_refuse_values_itself() -> None:
+def test_a_class_may_reject_values_itself() -> None:
     @dataclasses.dataclass
     class Positive:
         number: int
@@ -239,7 +241,7 @@ def test_a_class_may_refuse_values_itself() -> None:
     assert faults(list[Positive], [{"number": 0}]) == ["x[0]: number must be positive"]
 
 
-def test_an_enum_may_make_members_of_other_values() -> None:
+def test_an_enum_may_convert_other_values_to_members() -> None:
     class Mode(enum.Flag):
         READ = 1
         WRITE = 2
@@ -266,13 +268,13 @@ def test_an_enum_may_make_members_of_other_values() -> None:
     ],
     ids=repr,
 )
-def test_text_of_a_query_may_stand_for_a_list_or_an_object(
+def test_text_from_a_query_may_be_a_list_or_an_object(
     annotation: Any, text: str, converted: Any
 ) -> None:
     assert convert(annotation, text) == converted
 
 
-def test_text_inside_json_does_not() -> None:
+def test_text_inside_json_is_only_text() -> None:
     assert faults(list[list[int]], ["3"]) == ["x[0]='3' is not list[int]"]
 
 
@@ -292,11 +294,11 @@ def test_a_type_may_contain_itself() -> None:
 
 
 @pytest.mark.parametrize("text", ["Nowhere", "list[Nowhere]", "1/0", "not python", "a.b"])
-def test_what_cannot_be_resolved_lets_any_value_pass(text: str) -> None:
+def test_an_unresolved_annotation_accepts_any_value(text: str) -> None:
     assert convert(text, {"a": 3}) == {"a": 3}
 
 
-def test_one_unknown_name_in_a_class_leaves_the_other_fields_checked() -> None:
+def test_an_unknown_name_in_a_class_leaves_its_other_fields_checked() -> None:
     @dataclasses.dataclass
     class Half:
         known: int
@@ -341,7 +343,7 @@ def test_a_none_by_default_may_be_given() -> None:
     assert convert(Lax, {"number": None}) == Lax(None)  # type: ignore[arg-type]
 
 
-def test_what_is_nested_too_deeply_is_refused() -> None:
+def test_a_value_nested_too_deeply_is_rejected() -> None:
     value: Any = []
     chain: Any = None
     for _ in range(5000):
@@ -354,7 +356,7 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
 # Results
 
 
-def test_results_json_has_no_type_for_are_written_as_text() -> None:
+def test_results_that_json_has_no_type_for_become_text() -> None:
     result = [
         Item("a", 1.5), Colour.RED, Order(count=1), uuid.UUID(int=1), decimal.Decimal("1.10"),
         NEW_YEAR, datetime.timedelta(1, 2, 500_000),
@@ -378,6 +380,6 @@ def test_results_json_has_no_type_for_are_written_as_text() -> None:
     [{1, 2}, object(), Item, lambda: 0, 1j],
     ids=["set", "object", "class", "function", "complex"],
 )
-def test_what_json_cannot_hold_honestly_is_an_error(result: Any) -> None:
+def test_a_result_without_a_json_representation_is_an_error(result: Any) -> None:
     with pytest.raises(TypeError, match="is not JSON"):
         json.dumps(result, default=converters.encode)

@@ -207,7 +207,7 @@ def write_runner(folder: Path, **core: str) -> None:
         ("x = 1 .real + a.b + 1. + .5\n", "x=1 .real+a.b+1.+.5"),
     ],
 )
-def test_what_only_people_read_is_left_out(source: str, slimmed: str) -> None:
+def test_comments_docstrings_types_and_spaces_are_left_out(source: str, slimmed: str) -> None:
     assert slim(source) == slimmed
 
 

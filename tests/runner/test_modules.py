@@ -1,4 +1,4 @@
-"""Functions of several files: the entry, and what they find when they run."""
+"""Functions of several files: their entry, and what they can import and read."""
 
 import http.client
 import json
@@ -56,7 +56,7 @@ def test_a_package_hides_a_file_of_its_name() -> None:
         (["a.py"], "b.c", ["'b.c' is no module", "has a"]),
     ],
 )
-def test_no_entry_says_what_was_looked_for_and_found(
+def test_a_missing_entry_is_reported_with_what_was_tried_and_found(
     paths: list[str], wanted: str, words: list[str]
 ) -> None:
     with pytest.raises(modules.NoEntry) as caught:
@@ -69,7 +69,7 @@ def test_no_entry_says_what_was_looked_for_and_found(
 
 
 class Running:
-    """A runner started as an app's command is, with the function in its environment."""
+    """A runner started by an app's command, with the function in its environment."""
 
     def __init__(self, body: bytes, entry: str, folder: Path, sandbox: bool) -> None:
         id_ = "0e38b688-86e3-4966-9060-cf01eef59426"
@@ -99,7 +99,7 @@ class Running:
             connection.close()
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Its exit code and what it said."""
+        """Return its exit code and standard error."""
         self.process.send_signal(number)
         said = self.process.communicate(timeout=20)[1].decode()
         return self.process.returncode, said
@@ -245,7 +245,7 @@ def test_an_error_in_an_imported_file_ends_the_runner_and_is_shown(run: Run) -> 
     assert "ZeroDivisionError" in said
 
 
-def test_a_module_that_has_a_name_of_pythons_own_is_refused_in_words(run: Run) -> None:
+def test_a_module_named_like_one_of_pythons_own_is_rejected_with_a_reason(run: Run) -> None:
     running = run({"threading.py": "def f(): pass\n"})
     said = running.process.communicate(timeout=20)[1].decode()
     assert (running.process.returncode, "threading is a module of Python's own" in said) == (

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the runner speaks it, good and bad, byte by byte."""
+"""HTTP/1.1 of the runner, valid and invalid, byte by byte."""
 
 import json
 import random
@@ -26,7 +26,7 @@ def echo(serve: Start) -> Runner:
 
 
 def split(data: bytes) -> list[tuple[int, bytes, bytes]]:
-    """(status, head, body) of every answer in `data`."""
+    """(status, head, body) of every response in `data`."""
     answers = []
     while data:
         head, _, data = data.partition(b"\r\n\r\n")
@@ -44,7 +44,7 @@ def results(data: bytes) -> list[object]:
 # good requests
 
 
-def test_an_answer_is_exactly_this(echo: Runner) -> None:
+def test_a_response_has_exactly_these_bytes(echo: Runner) -> None:
     assert echo.raw(b"GET /?a=1 HTTP/1.1\r\nHost: x\r\n\r\n") == (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 22\r\n\r\n"
         b'{"result": {"a": "1"}}'
@@ -58,7 +58,7 @@ def test_a_connection_is_kept_for_the_next_call(echo: Runner) -> None:
             assert results(sock.recv(65536)) == [{"n": str(n)}]
 
 
-def test_pipelined_requests_are_answered_in_order(echo: Runner) -> None:
+def test_pipelined_requests_get_responses_in_order(echo: Runner) -> None:
     requests = b"".join(b"GET /?n=%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(500))
     assert results(echo.raw(requests)) == [{"n": str(n)} for n in range(500)]
 
@@ -101,11 +101,11 @@ def test_a_target_in_raw_utf8_is_understood(echo: Runner) -> None:
     assert results(echo.raw(request)) == [{"a": "Zoë"}]
 
 
-def test_empty_lines_before_a_request_are_passed_over(echo: Runner) -> None:
+def test_empty_lines_before_a_request_are_skipped(echo: Runner) -> None:
     assert results(echo.raw(b"\r\n\r\n" + GET + b"\r\n\r\n" + GET + b"\r\n")) == [{}, {}]
 
 
-def test_a_request_may_come_byte_by_byte(echo: Runner) -> None:
+def test_a_request_may_arrive_byte_by_byte(echo: Runner) -> None:
     with echo.connect() as sock:
         for byte in POST + b"Content-Length: 7\r\n\r\n" + b'{"a":1}':
             sock.sendall(bytes([byte]))
@@ -129,7 +129,7 @@ def test_a_chunked_body_is_put_together(echo: Runner, chunks: bytes) -> None:
         assert results(sock.recv(65536)) == [{"a": 1}]
 
 
-def test_expect_100_continue_is_answered_before_the_body(echo: Runner) -> None:
+def test_expect_100_continue_gets_its_response_before_the_body(echo: Runner) -> None:
     with echo.connect() as sock:
         sock.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 7\r\n\r\n")
         assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -143,7 +143,7 @@ def test_no_100_continue_when_the_body_is_there_or_too_large(echo: Runner) -> No
     assert split(echo.raw(expect + b"Content-Length: 99999999\r\n\r\n"))[0][0] == 413
 
 
-def test_the_same_head_comes_with_another_body_each_time(echo: Runner) -> None:
+def test_the_same_head_may_have_another_body_each_time(echo: Runner) -> None:
     with echo.connect() as sock:
         for n in range(3):
             sock.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 7\r\n\r\n")
@@ -165,7 +165,7 @@ def test_a_body_that_looks_like_a_request_seen_before_is_a_body(serve: Start) ->
         assert json.loads(split(sock.recv(65536))[0][2]) == {"result": request.decode()}
 
 
-def test_a_request_seen_before_may_come_in_halves_and_side_by_side(echo: Runner) -> None:
+def test_a_known_request_may_arrive_in_halves_and_concurrently(echo: Runner) -> None:
     request = GET + b"X-Same: 1\r\n\r\n"
     assert results(echo.raw(request + request)) == [{}, {}]
     with echo.connect() as sock, echo.connect() as other:
@@ -184,7 +184,7 @@ def test_many_different_heads_are_all_understood(echo: Runner) -> None:
     assert results(echo.raw(b"".join(heads * 2))) == [{"n": str(n)} for n in range(100)] * 2
 
 
-def test_heads_that_differ_in_their_last_line_alone_have_their_own_ids(serve: Start) -> None:
+def test_heads_that_differ_only_in_the_last_line_keep_their_own_ids(serve: Start) -> None:
     runner = serve("def lambda_handler(event, context): return {'id': context.aws_request_id}")
     begin = GET + b"X-Same: 1\r\n"
     ids = [b"0f-%d" % n for n in range(3)]
@@ -198,7 +198,7 @@ def test_heads_that_differ_in_their_last_line_alone_have_their_own_ids(serve: St
     assert b'"0f-' not in runner.raw(begin + b"\r\n")
 
 
-def test_a_large_body_and_a_large_answer_come_through(echo: Runner) -> None:
+def test_a_large_body_and_a_large_response_arrive_whole(echo: Runner) -> None:
     text = "x" * (15 << 20)
     assert echo.call("/", {"a": text}).result == {"a": text}
 
@@ -291,7 +291,7 @@ BAD_CHUNKS = [
 BAD += [(s, POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks) for s, chunks in BAD_CHUNKS]
 
 
-def test_a_bad_request_is_refused_and_the_connection_closed(echo: Runner) -> None:
+def test_a_bad_request_is_rejected_and_its_connection_closed(echo: Runner) -> None:
     for status, request in BAD:
         answers = split(echo.raw(request + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"))
         assert [answer[0] for answer in answers] == [status], request[:100]
@@ -300,8 +300,8 @@ def test_a_bad_request_is_refused_and_the_connection_closed(echo: Runner) -> Non
     assert echo.call("/?a=1").result == {"a": "1"}
 
 
-def test_a_refused_body_does_not_take_the_answer_away(echo: Runner) -> None:
-    """A server that closes with bytes unread resets the connection, the answer with it."""
+def test_a_rejected_body_does_not_destroy_the_response(echo: Runner) -> None:
+    """Closing a socket with unread bytes resets the connection, and destroys the response."""
     with echo.connect() as sock:
         sock.sendall(POST + b"Content-Length: 16777217\r\n\r\n")
         for _ in range(64):
@@ -318,7 +318,7 @@ def test_a_sender_that_never_ends_is_cut_off(echo: Runner) -> None:
 
 
 def test_garbage_never_stops_the_server(echo: Runner) -> None:
-    """Good requests with bytes changed, dropped, doubled: an answer or a close, each time."""
+    """Requests with bytes changed, dropped or doubled get a response or a close, each time."""
     chance = random.Random(20160402)
     seeds = [request for _, request in BAD if len(request) < 1000]
     for _ in range(400):
@@ -338,7 +338,7 @@ def test_garbage_never_stops_the_server(echo: Runner) -> None:
 # bad clients
 
 
-def test_clients_that_vanish_leave_nothing_behind(echo: Runner) -> None:
+def test_clients_that_disconnect_leave_nothing_behind(echo: Runner) -> None:
     reset = struct.pack("ii", 1, 0)
     for data in (b"", b"GET / HT", POST + b"Content-Length: 9\r\n\r\n1", GET + b"\r\n"):
         for _ in range(20):
@@ -364,7 +364,7 @@ def test_slow_senders_do_not_keep_others_waiting(serve: Start) -> None:
             sock.close()
 
 
-def test_a_client_that_does_not_read_keeps_nobody_waiting(serve: Start) -> None:
+def test_a_client_that_does_not_read_does_not_delay_others(serve: Start) -> None:
     runner = serve("def f(n: int = 1): return 'x' * n", FOB_CONCURRENCY="1")
     with runner.connect() as sock:
         sock.sendall(b"GET /?n=15000000 HTTP/1.1\r\nHost: x\r\n\r\n" + GET + b"\r\n")
@@ -375,7 +375,7 @@ def test_a_client_that_does_not_read_keeps_nobody_waiting(serve: Start) -> None:
     assert small[2] == b'{"result": "x"}'
 
 
-def test_a_client_that_never_reads_is_given_up(serve: Start, patched: Command) -> None:
+def test_a_client_that_never_reads_is_disconnected(serve: Start, patched: Command) -> None:
     runner = serve("def f(n: int = 1): return 'x' * n", command=patched(SEND_GRACE=0.5))
     files = Path(f"/proc/{runner.process.pid}/fd")
     before = len(list(files.iterdir()))

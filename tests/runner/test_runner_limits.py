@@ -1,4 +1,4 @@
-"""Many calls at once, output, time limits, the end, and snippets that do harm."""
+"""Concurrent calls, output, time limits, shutdown, and harmful snippets."""
 
 import contextlib
 import json
@@ -83,7 +83,7 @@ def handler(ask: bool = False):
     assert runner.call("/?ask=1").result == 3
 
 
-def test_every_call_gets_its_own_answer_whatever_the_others_do(serve: Start) -> None:
+def test_every_call_gets_its_own_response_whatever_others_do(serve: Start) -> None:
     snippet = """
 import time
 def handler(ms: float, text: str):
@@ -137,7 +137,7 @@ def f(seconds: float = 0, words: int = 1):
 
 @contextlib.contextmanager
 def asked_together(runner: Runner, targets: list[str]) -> Iterator[list[socket.socket]]:
-    """Connections on which all that is asked is there before any of it is seen."""
+    """Connections whose requests have all arrived before the first one is read."""
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(runner.connect()) for _ in targets]
         for sock in socks:  # until they are all let in
@@ -152,10 +152,10 @@ def asked_together(runner: Runner, targets: list[str]) -> Iterator[list[socket.s
 
 @pytest.mark.parametrize("concurrency", ["1", "16"])
 @pytest.mark.parametrize("limit", ["60", "0.001"])
-def test_quick_answers_do_not_wait_for_a_slow_call(
+def test_quick_responses_do_not_wait_for_a_slow_call(
     serve: Start, patched: Command, concurrency: str, limit: str
 ) -> None:
-    """They are sent together, and the slow call comes before they are."""
+    """Quick responses are held, to be sent together; the slow call starts before that."""
     command = patched(QUICK=1.0)  # all but the slow one, however busy the machine is
     runner = serve(MIXED, command, FOB_CONCURRENCY=concurrency, FOB_TIMEOUT=limit)
     with asked_together(runner, ["/"] * 5 + ["/?seconds=3"] + ["/"] * 5) as socks:
@@ -169,7 +169,9 @@ def test_quick_answers_do_not_wait_for_a_slow_call(
         assert (b"word" if limit == "60" else b"timeout") in socks[5].recv(65536)
 
 
-def test_who_leaves_takes_no_answer_of_others_along(serve: Start, patched: Command) -> None:
+def test_a_client_that_disconnects_costs_no_other_client_its_response(
+    serve: Start, patched: Command
+) -> None:
     runner = serve(MIXED, patched(QUICK=1.0))
     files = Path(f"/proc/{runner.process.pid}/fd")
     before = len(list(files.iterdir()))
@@ -186,7 +188,7 @@ def test_who_leaves_takes_no_answer_of_others_along(serve: Start, patched: Comma
         time.sleep(0.01)
 
 
-def test_answers_that_a_socket_does_not_take_at_once_all_arrive(
+def test_responses_that_a_socket_does_not_accept_at_once_all_arrive(
     serve: Start, patched: Command
 ) -> None:
     runner = serve(MIXED, patched(QUICK=9.0, SLOW=9.0, TICK=9.0, MAX_HELD_BYTES=1 << 30))
@@ -220,7 +222,9 @@ async def handler(n: int):
 # output
 
 
-def test_ten_megabytes_of_output_are_cut_in_the_answer_and_whole_in_the_log(serve: Start) -> None:
+def test_ten_megabytes_of_output_are_truncated_in_the_response_and_whole_in_the_log(
+    serve: Start,
+) -> None:
     runner = serve("def f():\n    for _ in range(100_000): print('x' * 99)\n    return 1")
     answer = runner.call()
     assert answer.result == 1
@@ -265,7 +269,7 @@ def f():
 
 
 @pytest.mark.parametrize("harm", ["sys.stdout.close()", "sys.stdout = None"])
-def test_a_call_that_harms_stdout_does_not_harm_the_next(serve: Start, harm: str) -> None:
+def test_a_call_that_breaks_stdout_does_not_break_the_next(serve: Start, harm: str) -> None:
     runner = serve(
         "import sys, os\ndef f(harm: bool = False):\n"
         f"    if harm:\n        {harm}\n    print('still here')"
@@ -289,7 +293,7 @@ def test_a_call_that_harms_stdout_does_not_harm_the_next(serve: Start, harm: str
     ],
 )
 @pytest.mark.parametrize("concurrency", [pytest.param("1", marks=pytest.mark.slow), "16"])
-def test_a_call_out_of_time_is_504_at_once_and_the_runner_goes_on(
+def test_a_call_that_times_out_is_504_at_once_and_the_runner_goes_on(
     serve: Start, patched: Command, snippet: str, concurrency: str
 ) -> None:
     command = patched(STOP_GRACE=1.5)
@@ -329,7 +333,7 @@ def test_a_coroutine_that_blocks_the_loop_ends_the_process_with_5(serve: Start) 
     assert runner.exit_code() == 5
 
 
-def test_a_stuck_call_lets_the_others_end(serve: Start) -> None:
+def test_a_stuck_call_lets_the_others_finish(serve: Start) -> None:
     snippet = "import time\ndef f(seconds: float):\n    time.sleep(seconds)\n    return seconds"
     runner = serve(snippet, FOB_TIMEOUT="0.6")
     stuck, fine = at_once(runner, ["/?seconds=60", "/?seconds=0.5"])
@@ -351,7 +355,7 @@ def test_timeout_0_is_no_limit(serve: Start) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_the_call_in_hand_end(serve: Start, number: signal.Signals) -> None:
+def test_a_signal_lets_the_call_in_flight_finish(serve: Start, number: signal.Signals) -> None:
     snippet = "import time\ndef f():\n    print('in')\n    time.sleep(0.7)\n    return 1"
     runner = serve(snippet)
     idle = runner.connect()
@@ -371,7 +375,7 @@ def test_a_signal_lets_the_call_in_hand_end(serve: Start, number: signal.Signals
     assert runner.exit_code() == 0
 
 
-def test_a_request_that_came_before_the_signal_is_answered(serve: Start) -> None:
+def test_a_request_that_arrived_before_the_signal_gets_its_response(serve: Start) -> None:
     snippet = "import time\ndef f(n: float):\n    print('in')\n    time.sleep(n)\n    return n"
     runner = serve(snippet, FOB_CONCURRENCY="1")
     with runner.connect() as second, ThreadPoolExecutor(1) as pool:
@@ -384,7 +388,7 @@ def test_a_request_that_came_before_the_signal_is_answered(serve: Start) -> None
     assert runner.exit_code() == 0
 
 
-def test_who_waited_to_be_let_in_when_the_signal_came_is_answered(serve: Start) -> None:
+def test_a_connection_not_yet_accepted_at_the_signal_is_served(serve: Start) -> None:
     snippet = "import time\ndef f(n: float):\n    print('in')\n    time.sleep(n)\n    return n"
     runner = serve(snippet, FOB_CONCURRENCY="1")
     with ThreadPoolExecutor(1) as pool:
@@ -398,9 +402,7 @@ def test_who_waited_to_be_let_in_when_the_signal_came_is_answered(serve: Start) 
     assert runner.exit_code() == 0
 
 
-def test_a_call_on_its_way_when_the_signal_comes_is_answered(
-    serve: Start, patched: Command
-) -> None:
+def test_a_call_on_its_way_at_the_signal_is_served(serve: Start, patched: Command) -> None:
     # long enough for this test to get a turn on a busy machine
     runner = serve("def f(n: int): return n", patched(LINGER=5.0))
     request = b"POST /?n=%d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
@@ -431,7 +433,7 @@ def test_a_signal_during_the_import_ends_it(launch: Start) -> None:
     assert runner.terminate() == 0
 
 
-def test_what_the_snippet_leaves_running_does_not_hold_up_the_end(serve: Start) -> None:
+def test_threads_of_the_snippet_do_not_delay_the_exit(serve: Start) -> None:
     snippet = """
 import atexit, signal, threading, time
 atexit.register(print, "goodbye")
@@ -444,7 +446,7 @@ def f(): pass
     assert runner.stdout == "goodbye\n"
 
 
-def test_a_client_that_does_not_read_does_not_hold_up_the_end(
+def test_a_client_that_does_not_read_does_not_delay_the_exit(
     serve: Start, patched: Command
 ) -> None:
     runner = serve("def f(n: int): return 'x' * n", command=patched(DRAIN_GRACE=0.3))
@@ -457,7 +459,7 @@ def test_a_client_that_does_not_read_does_not_hold_up_the_end(
 # harm
 
 
-def test_os_exit_in_a_call_is_the_end_with_its_code(serve: Start) -> None:
+def test_os_exit_in_a_call_ends_the_process_with_its_code(serve: Start) -> None:
     runner = serve("import os\ndef f(): os._exit(9)")
     with pytest.raises(ConnectionError):
         runner.call()
@@ -488,8 +490,8 @@ def test_a_child_forked_at_import_does_not_serve(serve: Start) -> None:
     assert runner.call().result == 0
 
 
-def test_a_forked_child_has_a_main_thread_that_ends_well(serve: Start) -> None:
-    """What a fork makes of a thread that is none of `threading`'s cannot be waited for."""
+def test_a_forked_child_has_a_main_thread_that_exits_cleanly(serve: Start) -> None:
+    """After a fork in a thread unknown to `threading`, its main thread could not be joined."""
     snippet = """
 import multiprocessing, threading
 def f():
@@ -563,7 +565,7 @@ def test_odd_snippets_do_not_stop_the_server(serve: Start, body: str) -> None:
     assert runner.terminate() == 0
 
 
-def test_the_signal_wakes_a_runner_whose_threads_are_all_busy(serve: Start) -> None:
+def test_a_signal_wakes_a_runner_whose_threads_are_all_busy(serve: Start) -> None:
     runner = serve(GATE, FOB_CONCURRENCY="1", FOB_TIMEOUT="1")
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(runner.call)

@@ -1,4 +1,4 @@
-"""What a snippet may be, how it is found and called, and what its caller gets."""
+"""Snippets: which are valid, what is called in them, and what the caller receives."""
 
 import base64
 import os
@@ -21,7 +21,7 @@ def code(text: str) -> str:
 # which function
 
 
-def test_the_published_sample_answers_with_what_it_prints(serve: Start) -> None:
+def test_the_published_sample_responds_with_what_it_prints(serve: Start) -> None:
     sample = (live.ROOT / "py_example.py").read_bytes()
     answer = serve(sample).call()
     assert answer.body == b'{"result": null, "output": "Hello serverless world!\\n"}'
@@ -219,7 +219,9 @@ def test_arguments_come_from_query_and_json_by_annotation(
 
 
 @pytest.mark.parametrize("body", [b"name=A+b&times=2", b'{"name": "A b", "times": 2}'])
-def test_arguments_come_from_a_form_or_from_what_curl_calls_one(serve: Start, body: bytes) -> None:
+def test_arguments_come_from_a_form_or_from_json_that_curl_calls_one(
+    serve: Start, body: bytes
+) -> None:
     answer = serve(TYPED).call("/", body, Content_Type="application/x-www-form-urlencoded")
     assert answer.result == ["A b", 2, False, 0.5, None]
 
@@ -285,7 +287,7 @@ def test_every_kind_of_parameter_can_be_given(
     assert serve(snippet).call(target).result == result
 
 
-def test_unknown_names_are_checked_as_kwargs_is_annotated(serve: Start) -> None:
+def test_unknown_names_are_converted_as_kwargs_is_annotated(serve: Start) -> None:
     for annotation, fault in (("int", "n='x' is not int"), ("list[int]", "n[0]='x' is not int")):
         error = serve(f"def f(**kw: {annotation}): return kw").call("/?n=x&m=1").error
         assert error["details"]["faults"] == [fault]
@@ -314,7 +316,7 @@ class Named(TypedDict, total=False):
         ("def f(it: dict): return it", {"a": {"b": 1}}, {"a": {"b": 1}}),
     ],
 )
-def test_an_object_is_the_only_argument_that_takes_one(
+def test_an_object_is_the_value_of_the_only_argument_that_accepts_one(
     serve: Start, snippet: str, body: object, result: object
 ) -> None:
     assert serve(ITEM + snippet).call("/", body).result == result
@@ -357,7 +359,9 @@ def test_an_object_names_the_arguments_otherwise(
         (b"a&" * 2000, "application/x-www-form-urlencoded", "more than 1000 fields"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_400(serve: Start, body: bytes, kind: str, told: str) -> None:
+def test_a_body_that_cannot_be_parsed_is_400(
+    serve: Start, body: bytes, kind: str, told: str
+) -> None:
     runner = serve(TYPED)
     answer = runner.call("/", body, Content_Type=kind)
     assert answer.status == 400
@@ -380,7 +384,7 @@ def test_a_body_that_cannot_be_read_is_400(serve: Start, body: bytes, kind: str,
         ("Odd(a=1)", "Odd"),
     ],
 )
-def test_a_result_json_cannot_hold_is_500_naming_its_type(
+def test_a_result_that_is_not_json_is_500_naming_its_type(
     serve: Start, expression: str, kind: str
 ) -> None:
     runner = serve(
@@ -397,7 +401,7 @@ def test_a_result_json_cannot_hold_is_500_naming_its_type(
     assert answer.json["output"] == "seen\n"
 
 
-def test_any_text_comes_through(serve: Start) -> None:
+def test_any_text_arrives_unchanged(serve: Start) -> None:
     snippet = "def f(s): print(s); return s"
     text = "é\u20ac\U0001f600\n\t\x00"
     assert serve(snippet).call("/", {"s": text}).json == {"result": text, "output": text + "\n"}
@@ -547,7 +551,7 @@ def test_a_wrong_start_is_exit_2_and_says_why(
     assert told in runner.stderr
 
 
-def test_without_a_snippet_it_tells_how_to_start_it(launch: Start) -> None:
+def test_without_a_snippet_it_says_how_to_start_it(launch: Start) -> None:
     runner = launch("")
     assert runner.exit_code() == 2
     assert "PORT0=8080 FOB_SNIPPET=" in runner.stderr

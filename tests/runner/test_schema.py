@@ -41,7 +41,7 @@ def properties(function: Any, **names: Any) -> Any:
 
 
 def schema_of(annotation: Any, **names: Any) -> Any:
-    """The schema of a result with this annotation, without what it refers to."""
+    """The schema of a result with this annotation, without its definitions."""
 
     def function() -> None: ...
 
@@ -70,14 +70,14 @@ def test_arguments_are_an_object() -> None:
     assert result is None
 
 
-def test_what_takes_no_names_takes_none() -> None:
+def test_a_function_without_named_parameters_accepts_no_names() -> None:
     arguments, result = described(lambda: None)
     assert arguments["properties"] == {}
     assert arguments["additionalProperties"] is False
     assert result is None
 
 
-def test_a_callable_without_a_signature_takes_anything() -> None:
+def test_a_callable_without_a_signature_accepts_anything() -> None:
     assert described(dict.fromkeys.__self__)[0]["type"] == "object"
 
 
@@ -141,7 +141,7 @@ def test_classes_are_defined_once_and_may_contain_themselves() -> None:
     assert not validator.is_valid({"a": {"value": 1, "next": {"value": "2"}}, "b": []})
 
 
-def test_two_classes_of_one_name_are_two() -> None:
+def test_two_classes_with_one_name_have_two_definitions() -> None:
     other = dataclasses.make_dataclass("Node", [("name", str)])
 
     def function(a, b): ...
@@ -165,7 +165,7 @@ def test_a_name_that_contains_itself_is_defined() -> None:
     assert not validator.is_valid({"x": [1, ["a"]], "y": 3})
 
 
-def test_a_name_that_does_not_is_written_in_its_place() -> None:
+def test_a_name_that_does_not_contain_itself_is_written_in_place() -> None:
     assert schema_of("list[Point]", Point=Point)["type"] == "array"
     assert schema_of("Node", Node=Node) == {"$ref": "#/$defs/Node"}
 
@@ -180,7 +180,7 @@ def test_named_tuples_are_arrays_and_typed_dicts_are_objects() -> None:
     assert shape["required"] == ["corners"]
 
 
-def test_an_enum_goes_by_its_values_or_else_by_its_names() -> None:
+def test_an_enum_is_described_by_its_values_or_else_its_names() -> None:
     class Odd(enum.Enum):
         ONE = object()
         TWO = (1, 2)

@@ -1,4 +1,4 @@
-"""Archives as the runner reads them: what is taken and what is not."""
+"""Archives: which the runner accepts, and which it rejects."""
 
 import subprocess
 import zipfile
@@ -57,23 +57,23 @@ def test_an_archive_written_as_a_stream_is_read(tmp_path: Path) -> None:
     assert unzip.read(pipe.data) == FILES
 
 
-def test_a_comment_at_the_end_is_passed_over() -> None:
+def test_a_comment_at_the_end_is_ignored() -> None:
     assert unzip.read(raw(Raw(b"a.py", b"A"), comment=b"f00d" * 10)) == {"a.py": b"A"}
 
 
-def test_the_one_folder_that_all_files_are_in_is_left_out() -> None:
+def test_a_single_top_folder_is_left_out_of_paths() -> None:
     held = unzip.read(zipped({"repo-main/": "", "repo-main/app.py": "A", "repo-main/x/y": "B"}))
     assert held == {"app.py": b"A", "x/y": b"B"}
 
 
-def test_the_one_folder_stays_when_it_is_a_package() -> None:
+def test_a_single_top_folder_stays_if_it_is_a_package() -> None:
     assert set(unzip.read(zipped({"p/__init__.py": "", "p/m.py": ""}))) == {
         "p/__init__.py",
         "p/m.py",
     }
 
 
-def test_what_a_mac_adds_is_left_out() -> None:
+def test_files_that_macos_adds_are_left_out() -> None:
     assert set(unzip.read(zipped({"f/a.py": "", "__MACOSX/f/._a.py": b"\0\1"}))) == {"a.py"}
 
 
@@ -96,7 +96,7 @@ def test_what_a_mac_adds_is_left_out() -> None:
         (b"x" * 256, "is longer than 255 bytes"),
     ],
 )
-def test_a_name_that_is_no_plain_relative_path_is_refused(name: bytes, problem: str) -> None:
+def test_a_name_that_is_not_a_plain_relative_path_is_rejected(name: bytes, problem: str) -> None:
     assert problem in refused(raw(Raw(name)))
 
 
@@ -111,7 +111,7 @@ def test_a_name_that_is_no_plain_relative_path_is_refused(name: bytes, problem: 
         (("a/b/c", "A"), "'A' is a file and a folder"),
     ],
 )
-def test_names_that_cannot_be_side_by_side_are_refused(names: Any, problem: str) -> None:
+def test_names_that_cannot_coexist_are_rejected(names: Any, problem: str) -> None:
     assert problem in refused(raw(*(Raw(name.encode()) for name in names)))
 
 
@@ -135,18 +135,18 @@ def test_names_that_cannot_be_side_by_side_are_refused(names: Any, problem: str)
         (Raw(b"a", b"A", at=2**32 - 1), "not where it should be"),
     ],
 )
-def test_an_entry_that_is_no_whole_plain_file_is_refused(entry: Raw, problem: str) -> None:
+def test_an_entry_that_is_not_a_complete_plain_file_is_rejected(entry: Raw, problem: str) -> None:
     assert problem in refused(raw(entry))
 
 
-def test_data_that_is_not_deflated_as_it_says_is_refused() -> None:
+def test_data_that_is_not_deflated_as_declared_is_rejected() -> None:
     body = raw(Raw(b"a", b"A" * 99, method=8))
     assert "cannot be unpacked" in refused(
         body.replace(Raw(b"a", b"A" * 99, 8).data()[:2], b"\xff\xff")
     )
 
 
-def test_overlapping_entries_are_refused() -> None:
+def test_overlapping_entries_are_rejected() -> None:
     inner = Raw(b"b", b"B" * 9)
     outer = Raw(b"a", inner.local())
     body = raw(outer, Raw(b"b", b"B" * 9, at=len(outer.local()) - len(inner.local())))
@@ -155,7 +155,7 @@ def test_overlapping_entries_are_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3, 30, 60, 90, -1])
-def test_an_archive_that_was_cut_is_refused(size: int) -> None:
+def test_a_truncated_archive_is_rejected(size: int) -> None:
     refused(zipped(FILES)[:size])
 
 
@@ -168,22 +168,22 @@ def test_an_archive_that_was_cut_is_refused(size: int) -> None:
         raw(Raw(b"a"), Raw(b"b"), count=1),
     ],
 )
-def test_an_archive_whose_directory_is_elsewhere_is_refused(body: bytes) -> None:
+def test_an_archive_with_a_misplaced_directory_is_rejected(body: bytes) -> None:
     refused(body)
 
 
 @pytest.mark.parametrize("body", [zipped({}), zipped({"a/": ""}), zipped({"__MACOSX/a": "a"})])
-def test_an_archive_without_files_is_refused(body: bytes) -> None:
+def test_an_archive_without_files_is_rejected(body: bytes) -> None:
     assert refused(body) == "it holds no files"
 
 
-def test_too_many_entries_are_refused_with_the_numbers() -> None:
+def test_too_many_entries_are_rejected_with_the_numbers() -> None:
     message = refused(zipped({f"{n}.txt": "" for n in range(1001)}), unzip.TooMuch)
     assert message == "it has 1001 entries, and 1000 is the most"
     assert len(unzip.read(zipped({f"{n}.txt": "" for n in range(1000)}))) == 1000
 
 
-def test_what_unpacks_to_too_much_is_refused_before_it_is_unpacked() -> None:
+def test_an_archive_that_unpacks_to_too_much_is_rejected_before_it_is_unpacked() -> None:
     message = refused(raw(Raw(b"a", b"", size=2**32 - 1)), unzip.TooMuch)
     assert message == "it unpacks to 4294967295 bytes, and 10485760 is the most"
     bomb = raw(Raw(b"a", bytes(2 << 20), method=8))
@@ -203,7 +203,9 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked() -> None:
 @given(
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=8)
 )
-def test_a_changed_archive_is_read_or_refused_in_words(changes: list[tuple[int, int]]) -> None:
+def test_a_changed_archive_is_read_or_rejected_with_a_reason(
+    changes: list[tuple[int, int]],
+) -> None:
     body = bytearray(zipped({"a.py": b"A = 1\n" * 9, "b/c.py": b"C = 2\n", "d.txt": b"D"}))
     for at, value in changes:
         body[at % len(body)] = value

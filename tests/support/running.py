@@ -1,4 +1,4 @@
-"""A runner process as the tests see it: its port, its marks, its logs, its end."""
+"""A runner process in a test: its port, its marks, its logs, its exit."""
 
 import json
 import os
@@ -53,7 +53,7 @@ class Runner:
     prefix: str = ""  # of every path, when it is reached through something else
 
     def wait_for(self, mark: str) -> bool:
-        """Read marks until `mark`; False when the process closes the pipe before."""
+        """Read marks until `mark`; return False if the process closes the pipe before."""
         while mark not in self.marks:
             text = os.read(self.notify, 4096).decode()
             if not text:
@@ -80,7 +80,7 @@ class Runner:
             connection.close()
 
     def raw(self, data: bytes) -> bytes:
-        """Send `data`, say that no more comes, and read all there is."""
+        """Send `data` and the end of the stream; read until the runner closes."""
         with self.connect() as sock:
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
@@ -103,7 +103,7 @@ class Runner:
 
 
 def read_all(sock: socket.socket) -> bytes:
-    """Everything until the other side closes, or resets."""
+    """Read until the peer closes or resets the connection."""
     data = b""
     while True:
         try:
@@ -128,7 +128,7 @@ Command = Callable[..., list[str]]
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Start]:
-    """Start a runner for a snippet; keywords are its environment, `command` replaces its start."""
+    """Start a runner for a snippet; keywords are environment variables."""
     started: list[Runner] = []
 
     def launch(snippet: str | bytes, command: list[str] | None = None, **env: str) -> Runner:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fob.runner.core.request import Request
     from fob.runner.core.worker import Call
 
-# media types whose bodies OpenWhisk takes for base64
+# media types of bodies that OpenWhisk decodes from base64
 BINARY = ("image/", "audio/", "video/", "application/octet-stream", "application/zip")
 
 

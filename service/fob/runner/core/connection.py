@@ -140,8 +140,11 @@ class Connection:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, grace_ms)
 
     def respond(self, response: Response, request: Request | None, close: bool) -> None:
-        """Send a whole response in one write: headers and body apart would cost 44 ms each time,
-        since Nagle's algorithm holds the second until a delayed ACK for the first."""
+        """Send a whole response in one write.
+
+        Headers and body in two would cost 44 ms per call: Nagle's algorithm delays the second write
+        until the client acknowledges the first, and the client delays that.
+        """
         self.send(self.encode(response, request, close))
 
     def encode(self, response: Response, request: Request | None, close: bool) -> bytes:

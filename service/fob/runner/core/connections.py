@@ -19,8 +19,7 @@ NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Connections:
     """All connections of a server, by file descriptor.
 
-    `lock` guards what the epoll watches; the server guards who leads and what is in flight with it
-    too.
+    `lock` guards what the epoll watches. The server shares it, for the lead and calls in flight.
     """
 
     def __init__(self, listener: socket.socket, streams: bool) -> None:

@@ -51,11 +51,11 @@ class Server:
     serve it at the same time.
 
     The leader holds short responses of quick calls until it has served everything that one poll
-    reported, or loses the lead, and then sends them in a row: a send that wakes a sleeping client
-    costs more than the call, and after the first the clients are awake. It holds no response while
-    its connection has more requests in the buffer, so none is overtaken.
+    reported, or loses the lead, and then sends them in a row: that costs less, since the client is
+    awake after the first. It holds no response while its connection has more requests in the
+    buffer, so none is overtaken.
 
-    `lock` guards who leads, what is in flight and what the epoll watches.
+    `lock` guards which worker leads, the calls in flight and what the epoll watches.
     """
 
     def __init__(

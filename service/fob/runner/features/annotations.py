@@ -80,7 +80,7 @@ class Reader:
         if isinstance(annotation, (str, typing.ForwardRef)):
             return self._named(annotation)
         if type(annotation).__name__ == "TypeAliasType":
-            return shapes.Later(annotation.__name__, lambda: self.read(annotation.__value__))
+            return shapes.Deferred(annotation.__name__, lambda: self.read(annotation.__value__))
         if hasattr(annotation, "__metadata__"):
             return self._annotated(annotation)
         inside = _inside(annotation)
@@ -89,7 +89,7 @@ class Reader:
         origin = typing.get_origin(annotation) or annotation
         args = typing.get_args(annotation)
         if any(origin is union for union in UNIONS):
-            return shapes.Either([self.read(member) for member in args])
+            return shapes.Union([self.read(member) for member in args])
         if origin is typing.Literal:
             return shapes.Choice("Literal", [(getattr(a, "value", a), a) for a in args])
         return self._class(NOTHING if origin is None else origin, args)
@@ -101,7 +101,7 @@ class Reader:
             found = self._resolved(annotation)
             return shapes.Shape(unresolved=name) if found is None else self.read(found)
 
-        return shapes.Later(name, look_up)
+        return shapes.Deferred(name, look_up)
 
     def _resolved(self, annotation: Any) -> Any:
         """The annotation with its names replaced by what they mean; None if one is unknown."""
@@ -117,8 +117,8 @@ class Reader:
         inner = self.read(annotation.__origin__)
         if any(type(note).__module__.startswith(("pydantic", "annotated_types")) for note in notes):
             inner = self._adapted(annotation, inner)
-        said = [note for note in notes if isinstance(note, str)]
-        return shapes.Noted(inner, said[0]) if said else inner
+        texts = [note for note in notes if isinstance(note, str)]
+        return shapes.Documented(inner, texts[0]) if texts else inner
 
     def _adapted(self, annotation: Any, inner: shapes.Shape) -> shapes.Shape:
         """pydantic's own check of a type, if the snippet has imported pydantic."""
@@ -153,10 +153,10 @@ class Reader:
 
     def _container(self, cls: Any, args: tuple[Any, ...]) -> shapes.Shape:
         if cls in TABLES:
-            return shapes.Table(*[self.read(arg) for arg in args or (str, typing.Any)])
+            return shapes.Mapping(*[self.read(arg) for arg in args or (str, typing.Any)])
         if cls is tuple and args and args[-1] is not Ellipsis:
-            return shapes.Fixed([self.read(arg) for arg in args])
-        return shapes.Items(ARRAYS[cls], self.read(args[0] if args else typing.Any))
+            return shapes.Tuple([self.read(arg) for arg in args])
+        return shapes.Array(ARRAYS[cls], self.read(args[0] if args else typing.Any))
 
     def fields(self, record: shapes.Record) -> dict[str, shapes.Field]:
         """The fields of a record, by name."""
@@ -178,7 +178,7 @@ class Reader:
         accepts_any = type(getattr(shape, "inner", shape)) is shapes.Shape
         if default is not None or accepts_any or NOTHING in shape.accepts:
             return shape
-        return shapes.Either([shape, self.read(None)])
+        return shapes.Union([shape, self.read(None)])
 
     def _hints(self, cls: Any) -> dict[str, Any]:
         try:

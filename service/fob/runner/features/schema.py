@@ -126,14 +126,14 @@ class Writer:
             return {"enum": choices}
         return self._defined(shape.cls, lambda: {"title": shape.name, "enum": choices})
 
-    def _items(self, shape: shapes.Items) -> dict[str, Any]:
+    def _array(self, shape: shapes.Array) -> dict[str, Any]:
         schema = {"type": "array", "items": self.write(shape.item)}
         return schema | ({"uniqueItems": True} if shape.make in (set, frozenset) else {})
 
-    def _fixed(self, shape: shapes.Fixed) -> dict[str, Any]:
-        return _tuple([self.write(item) for item in shape.items], len(shape.items))
+    def _tuple(self, shape: shapes.Tuple) -> dict[str, Any]:
+        return _tuple_schema([self.write(item) for item in shape.items], len(shape.items))
 
-    def _table(self, shape: shapes.Table) -> dict[str, Any]:
+    def _mapping(self, shape: shapes.Mapping) -> dict[str, Any]:
         schema = {"type": "object", "additionalProperties": self.write(shape.value)}
         names = self._names(shape.key)
         return schema | ({"propertyNames": names} if names else {})
@@ -147,13 +147,13 @@ class Writer:
         schema = self.write(key)
         return schema if schema.get("type") == "string" and len(schema) > 1 else {}
 
-    def _either(self, shape: shapes.Either) -> dict[str, Any]:
+    def _union(self, shape: shapes.Union) -> dict[str, Any]:
         return {"anyOf": [self.write(member) for member in shape.members]}
 
-    def _noted(self, shape: shapes.Noted) -> dict[str, Any]:
+    def _documented(self, shape: shapes.Documented) -> dict[str, Any]:
         return self.write(shape.inner) | {"description": shape.description}
 
-    def _later(self, shape: shapes.Later) -> dict[str, Any]:
+    def _deferred(self, shape: shapes.Deferred) -> dict[str, Any]:
         """The type that a name stands for: written in place, or in `defs` if it contains itself."""
         name = shape.name
         if name in self.open:
@@ -175,7 +175,9 @@ class Writer:
         required = [name for name, field in shape.fields.items() if field.required]
         about = {"title": shape.name} | _doc(shape.cls)
         if shape.is_tuple:
-            return about | _tuple([{"title": n} | s for n, s in fields.items()], len(required))
+            return about | _tuple_schema(
+                [{"title": n} | s for n, s in fields.items()], len(required)
+            )
         body = {"type": "object", "properties": fields, "required": required}
         return about | body | {"additionalProperties": False}
 
@@ -203,7 +205,7 @@ class Writer:
         return name
 
 
-def _tuple(items: list[dict[str, Any]], least: int) -> dict[str, Any]:
+def _tuple_schema(items: list[dict[str, Any]], least: int) -> dict[str, Any]:
     schema = {"type": "array", "prefixItems": items, "minItems": least, "maxItems": len(items)}
     return {key: value for key, value in schema.items() if items or key != "prefixItems"}
 

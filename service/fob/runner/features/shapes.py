@@ -90,7 +90,7 @@ class Choice(Shape):
         raise Unfit(f"={show(value)} is not one of {named}")
 
 
-class Items(Shape):
+class Array(Shape):
     """A list, set or tuple of any length."""
 
     accepts: tuple[type, ...] = (list,)
@@ -109,7 +109,7 @@ class Items(Shape):
             raise Unfit(f": {error}") from None  # a set of unhashable items
 
 
-class Fixed(Shape):
+class Tuple(Shape):
     """A tuple with a type for each of its items."""
 
     accepts: tuple[type, ...] = (list,)
@@ -126,7 +126,7 @@ class Fixed(Shape):
         return tuple(gather("[%d]", zip(range(len(value)), self.items, value)))  # noqa: B905
 
 
-class Table(Shape):
+class Mapping(Shape):
     """A dict, whose keys are text in JSON."""
 
     accepts: tuple[type, ...] = (dict,)
@@ -143,7 +143,7 @@ class Table(Shape):
         return dict(zip(keys, values))  # noqa: B905 - strict= came with Python 3.10
 
 
-class Either(Shape):
+class Union(Shape):
     """A union: members that accept the value's JSON type are tried first, then all in order."""
 
     def __init__(self, members: list[Shape]) -> None:
@@ -232,7 +232,7 @@ class Model(Shape):
             raise Unfit(*faults_of(error)) from None
 
 
-class Noted(Shape):
+class Documented(Shape):
     """A shape with a description, from Annotated."""
 
     def __init__(self, inner: Shape, description: str) -> None:
@@ -245,7 +245,7 @@ class Noted(Shape):
         return self.inner.accepts
 
 
-class Later(Shape):
+class Deferred(Shape):
     """A name, looked up on first use: it may stand for a type that contains it."""
 
     def __init__(self, name: str, read: Callable[[], Shape]) -> None:

@@ -39,7 +39,7 @@ def test_bytes_are_the_body(serve: Serve, result: str) -> None:
         ("(s for s in 'ab'), 200, {'Content-Type': 'text/css'}", 200, "text/css", b"ab"),
     ],
 )
-def test_a_tuple_of_body_status_and_headers_is_the_answer(
+def test_a_tuple_of_body_status_and_headers_is_the_response(
     serve: Serve, result: str, status: int, kind: str | None, body: bytes
 ) -> None:
     runner = serve(function(f"return {result}"))
@@ -72,7 +72,7 @@ def test_a_header_may_have_several_values(serve: Serve) -> None:
     assert b"\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Number: 5\r\n" in head
 
 
-def test_headers_of_the_connection_are_the_runners(serve: Serve) -> None:
+def test_headers_of_the_connection_are_set_by_the_runner(serve: Serve) -> None:
     headers = "{'Content-Length': '99', 'Connection': 'close', 'Transfer-Encoding': 'gzip'}"
     answer = serve(function(f"return 'abc', 200, {headers}")).call()
     assert answer.headers == {"Content-Type": "text/plain; charset=utf-8", "Content-Length": "3"}
@@ -90,7 +90,7 @@ def test_headers_of_the_connection_are_the_runners(serve: Serve) -> None:
         ("(x for x in ['a', {}]), 200, {'Content-Length': 'b'}", "the Content-Length 'b'"),
     ],
 )
-def test_an_answer_that_is_none_is_500(serve: Serve, result: str, told: str | None) -> None:
+def test_an_invalid_response_is_500(serve: Serve, result: str, told: str | None) -> None:
     runner = serve(function(f"return {result}"))
     answer = runner.call()
     if told:
@@ -110,7 +110,7 @@ def test_an_answer_that_is_none_is_500(serve: Serve, result: str, told: str | No
     ],
 )
 @pytest.mark.parametrize("way", ["iter({})", "(p for p in {})", "agen({})", "map(same, {})"])
-def test_what_comes_in_pieces_is_streamed_as_its_first_says(
+def test_an_iterator_is_streamed_with_the_type_of_its_first_piece(
     serve: Serve, way: str, pieces: str, kind: str, body: bytes
 ) -> None:
     helpers = (
@@ -121,7 +121,7 @@ def test_what_comes_in_pieces_is_streamed_as_its_first_says(
     assert answer.body == body
 
 
-def test_a_piece_is_sent_when_it_is_made(serve: Serve) -> None:
+def test_a_piece_is_sent_as_soon_as_it_is_yielded(serve: Serve) -> None:
     runner = serve(
         "def go(path):\n    yield 'first\\n'\n    open(path).read()\n    yield 'second\\n'"
     )
@@ -135,7 +135,7 @@ def test_a_piece_is_sent_when_it_is_made(serve: Serve) -> None:
     assert received.endswith(b"6\r\nfirst\n\r\n7\r\nsecond\n\r\n0\r\n\r\n")
 
 
-def test_http_1_0_gets_a_stream_until_the_end_of_the_connection(serve: Serve) -> None:
+def test_http_1_0_gets_a_stream_that_ends_with_the_connection(serve: Serve) -> None:
     runner = serve("def go(): yield from 'abc'")
     got = runner.raw(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     assert got.endswith(b"Connection: close\r\n\r\nabc")
@@ -165,7 +165,7 @@ def test_an_exception_before_the_first_piece_is_a_500(serve: Serve) -> None:
     ],
     ids=["1 / 0", "yield {}", "import sys; sys.exit()"],
 )
-def test_a_fault_in_the_middle_of_a_stream_cuts_the_connection(
+def test_an_error_in_the_middle_of_a_stream_aborts_the_connection(
     serve: Serve, fault: str, logged: str
 ) -> None:
     runner = serve(f"def go():\n    yield 'a'\n    {fault}\n    yield 'b'")
@@ -174,7 +174,7 @@ def test_a_fault_in_the_middle_of_a_stream_cuts_the_connection(
     assert logged in runner.stderr
 
 
-def test_a_stream_that_takes_too_long_is_cut_and_closed(serve: Serve) -> None:
+def test_a_stream_that_times_out_is_aborted_and_its_iterator_closed(serve: Serve) -> None:
     runner = serve(
         "import time\nended = []\n"
         "def go(ask: bool = False):\n"
@@ -193,7 +193,7 @@ def test_a_stream_that_takes_too_long_is_cut_and_closed(serve: Serve) -> None:
     live.until(lambda: runner.call("/?ask=1").result == [1])
 
 
-def test_a_stream_whose_reader_has_gone_is_closed(serve: Serve) -> None:
+def test_a_stream_whose_client_disconnects_is_closed(serve: Serve) -> None:
     runner = serve(
         "ended = []\n"
         "def _stream():\n"
@@ -209,7 +209,7 @@ def test_a_stream_whose_reader_has_gone_is_closed(serve: Serve) -> None:
     assert "Traceback" not in runner.stderr
 
 
-def test_a_slow_reader_of_a_stream_keeps_nobody_waiting(serve: Serve) -> None:
+def test_a_slow_reader_of_a_stream_does_not_delay_others(serve: Serve) -> None:
     runner = serve(
         "def go(big: bool = False):\n"
         "    return (b'x' * 65536 for _ in range(200)) if big else 'small'"
@@ -252,7 +252,7 @@ def test_a_plain_body_parameter_with_a_type_is_an_argument(serve: Serve) -> None
     assert serve("def go(body: dict): return body").call("/", {"body": {"a": 1}}).result == {"a": 1}
 
 
-def test_a_file_up_to_the_limit_comes_through(serve: Serve) -> None:
+def test_a_file_up_to_the_limit_arrives_whole(serve: Serve) -> None:
     runner = serve("def go(body): return body")
     data = bytes(range(256)) * 65536
     assert runner.call("/", data).body == data
@@ -274,7 +274,7 @@ def test_without_the_setting_there_are_no_cors_headers(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("setting", ["https://a.example,https://b.example", "*"])
-def test_a_preflight_is_answered_without_a_call(serve: Serve, setting: str) -> None:
+def test_a_preflight_gets_its_response_without_a_call(serve: Serve, setting: str) -> None:
     runner = serve("def go(): print('called')", FOB_CORS=setting)
     answer = call_from(
         runner,
@@ -292,7 +292,7 @@ def test_a_preflight_is_answered_without_a_call(serve: Serve, setting: str) -> N
 
 
 @pytest.mark.parametrize("body", ["return 1", "1 / 0", "yield 'a'", "return 'a', 404, {}"])
-def test_every_answer_may_be_read_by_an_allowed_page(serve: Serve, body: str) -> None:
+def test_every_response_may_be_read_by_an_allowed_page(serve: Serve, body: str) -> None:
     runner = serve(f"def go():\n    {body}", FOB_CORS="https://a.example")
     allowed: Any = call_from(runner, "https://a.example").headers
     assert allowed["Access-Control-Allow-Origin"] == "https://a.example"
