@@ -1,4 +1,4 @@
-"""Small servers for apps whose health is checked: what they answer can be changed from outside."""
+"""Servers for apps with health checks, whose response status a test can change; event readers."""
 
 import json
 import time
@@ -37,42 +37,42 @@ server.serve_forever()
 
 
 class Pages:
-    """The servers of an app; all of them answer with the same status."""
+    """The servers of an app; all of them respond with the same status."""
 
     def __init__(self, folder: Path, status: int = 200, certificate: Path | None = None) -> None:
         self._program = folder / "pages.py"
         self._program.write_text(PROGRAM)
         self._status = folder / "status"
-        self.answer(status)
+        self.respond_with(status)
         self._certificate = str(certificate or "")
 
     @property
     def cmd(self) -> str:
         return f"exec python3 {self._program} $PORT0 {self._status} {self._certificate}"
 
-    def given(self, status: int) -> int:
-        """How often they have answered so."""
+    def responses(self, status: int) -> int:
+        """The number of responses with this status so far."""
         given = Path(f"{self._status}.given")
         return given.read_text().split().count(str(status)) if given.exists() else 0
 
-    def have_given(self, status: int, times: int = 1) -> None:
-        """Wait for `times` answers of this status more."""
-        wanted = self.given(status) + times
-        live.until(lambda: self.given(status) >= wanted, f"{times} answers of {status}")
+    def wait_for_responses(self, status: int, times: int = 1) -> None:
+        """Wait for `times` more responses with this status."""
+        expected = self.responses(status) + times
+        live.until(lambda: self.responses(status) >= expected, f"{times} responses {status}")
 
-    def answer(self, status: int) -> None:
+    def respond_with(self, status: int) -> None:
         new = self._status.with_suffix(".new")
         new.write_text(str(status))
         new.rename(self._status)
 
 
 def check(**more: Any) -> dict[str, Any]:
-    """A health check by HTTP that is done as often as may be."""
+    """An HTTP health check with the shortest interval."""
     return {"protocol": "HTTP", "portIndex": 0, "intervalSeconds": 0, "timeoutSeconds": 5, **more}
 
 
 def counts(engine: live.Engine, app_id: str = "/a") -> tuple[int, int]:
-    """How many tasks of the app are healthy, and how many are not."""
+    """The number of healthy and of unhealthy tasks of the app."""
     app = engine.app(app_id)
     return app["tasksHealthy"], app["tasksUnhealthy"]
 
@@ -84,11 +84,11 @@ def become(engine: live.Engine, healthy: int, unhealthy: int, app_id: str = "/a"
     )
 
 
-class Heard:
-    """The events of an engine from now on, or those after an id, until it is closed."""
+class EventReader:
+    """Reads the events of an engine: from now on, or after an event id."""
 
     def __init__(self, engine: live.Engine, *types: str, after: str = "") -> None:
-        self._answer = requests.get(
+        self._response = requests.get(
             f"{engine.url}/v2/events",
             params=[("event_type", each) for each in types],
             headers={
@@ -99,19 +99,19 @@ class Heard:
             stream=True,
             timeout=live.PATIENCE_SECONDS,
         )
-        self._lines = self._answer.iter_lines(chunk_size=1)
+        self._lines = self._response.iter_lines(chunk_size=1)
 
-    def __enter__(self) -> "Heard":
+    def __enter__(self) -> "EventReader":
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._answer.close()
+        self._response.close()
 
-    def next(self, wanted: Callable[[Any], bool] = lambda event: True) -> Any:
-        """The next event that is wanted."""
+    def next(self, matches: Callable[[Any], bool] = lambda event: True) -> Any:
+        """The next event that matches."""
         deadline = time.monotonic() + live.PATIENCE_SECONDS
-        for line in self._lines:  # every 15 s an empty one, at the latest
+        for line in self._lines:  # there is a heartbeat every 15 s
             assert time.monotonic() < deadline, "the event did not come"
-            if line.startswith(b"data: ") and wanted(event := json.loads(line[6:])):
+            if line.startswith(b"data: ") and matches(event := json.loads(line[6:])):
                 return event
         raise AssertionError("the stream has ended")

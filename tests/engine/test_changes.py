@@ -17,8 +17,8 @@ from fob.engine.tasks.app import App
 DEFINITION = app_definitions.complete({"id": "/a", "cmd": "true"})
 
 
-class Wanted:
-    """As much of a supervisor as a change needs."""
+class FakeSupervisor:
+    """The part of a supervisor that a change needs."""
 
     def __init__(self) -> None:
         self.apps: dict[str, App] = {}
@@ -42,11 +42,11 @@ def changes(store: Store) -> Changes:
     events = Events()
     policy = DockerPolicy("", DockerHost(""))
     deployments = Deployments(events, DeploymentStorage(store.deployments))
-    return Changes(Wanted(), store, deployments, events, policy)  # type: ignore[arg-type]
+    return Changes(FakeSupervisor(), store, deployments, events, policy)  # type: ignore[arg-type]
 
 
-def test_an_app_that_cannot_be_kept_is_none(changes: Changes, store: Store) -> None:
-    store._db.execute("PRAGMA query_only = 1")  # as a full disk
+def test_an_app_that_cannot_be_stored_does_not_exist(changes: Changes, store: Store) -> None:
+    store._db.execute("PRAGMA query_only = 1")  # like a full disk
     with pytest.raises(ApiError) as caught:
         changes.create(DEFINITION)
     assert caught.value.status == 507
@@ -54,8 +54,8 @@ def test_an_app_that_cannot_be_kept_is_none(changes: Changes, store: Store) -> N
     assert store.apps() == []
 
 
-class Killed:
-    """As much of a task as is asked to stop."""
+class FakeTask:
+    """The part of a task that is needed to kill it."""
 
     def __init__(self, app_id: str) -> None:
         self.record = self
@@ -69,8 +69,8 @@ class Killed:
 def test_no_task_is_killed_when_its_app_cannot_be_scaled(changes: Changes, store: Store) -> None:
     changes._apply(changes._make_deployment({"/a": DEFINITION}, {}))
     store.put_app(DEFINITION, "2016-04-02T02:41:44.123Z")
-    task = Killed("/a")
-    store._db.execute("PRAGMA query_only = 1")  # as a full disk
+    task = FakeTask("/a")
+    store._db.execute("PRAGMA query_only = 1")  # like a full disk
     with pytest.raises(ApiError) as caught:
         changes.kill([task], scale=True, force=False)  # type: ignore[list-item]
     assert (caught.value.status, task.killed) == (507, False)

@@ -1,4 +1,4 @@
-"""Deployments and groups, seen through the API."""
+"""Deployments and groups, observed through the API."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,9 @@ def app(id_: str, **more: Any) -> dict[str, Any]:
 
 
 def have(engine: live.Engine, group: dict[str, Any], query: str = "") -> Any:
-    answer = engine.ask("PUT", f"/v2/groups{query}", json=group)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = engine.ask("PUT", f"/v2/groups{query}", json=group)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def ids(engine: live.Engine) -> list[str]:
@@ -28,9 +28,9 @@ def done(engine: live.Engine) -> None:
     live.until(lambda: not engine.get("/v2/deployments"), "the end of deployments")
 
 
-def details(answer: Any) -> dict[str, list[str]]:
-    assert answer.status_code == 422, answer.text
-    return {fault["path"]: fault["errors"] for fault in answer.json()["details"]}
+def details(response: Any) -> dict[str, list[str]]:
+    assert response.status_code == 422, response.text
+    return {fault["path"]: fault["errors"] for fault in response.json()["details"]}
 
 
 CHAIN = {
@@ -45,17 +45,17 @@ CHAIN = {
 
 def test_a_step_begins_when_the_one_before_it_is_done(engine: live.Engine) -> None:
     deployment = have(engine, CHAIN)["deploymentId"]
-    (told,) = engine.get("/v2/deployments")
-    assert (told["id"], told["currentStep"], told["totalSteps"]) == (deployment, 1, 3)
-    assert told["affectedApps"] == ["/g/first", "/g/second", "/g/third"]
-    assert [action["app"] for action in told["currentActions"]] == ["/g/first"]
+    (deployed,) = engine.get("/v2/deployments")
+    assert (deployed["id"], deployed["currentStep"], deployed["totalSteps"]) == (deployment, 1, 3)
+    assert deployed["affectedApps"] == ["/g/first", "/g/second", "/g/third"]
+    assert [action["app"] for action in deployed["currentActions"]] == ["/g/first"]
     assert engine.get("/v2/tasks")["tasks"] == []
     assert [item["app"]["id"] for item in engine.get("/v2/queue")["queue"]] == ["/g/first"]
-    # what is wanted is known at once
+    # the desired state is visible at once
     assert engine.app("/g/third")["deployments"] == [{"id": deployment}]
 
 
-def test_steps_are_made_in_the_order_of_dependencies(engine: live.Engine) -> None:
+def test_steps_follow_the_order_of_dependencies(engine: live.Engine) -> None:
     group = CHAIN | {"apps": [a | {"cpus": 0.01} for a in CHAIN["apps"]]}  # type: ignore[attr-defined]
     have(engine, group)
     done(engine)
@@ -63,10 +63,10 @@ def test_steps_are_made_in_the_order_of_dependencies(engine: live.Engine) -> Non
     assert list(started.values()) == sorted(started.values())
 
 
-def test_a_stopped_deployment_holds_nothing_back(engine: live.Engine) -> None:
+def test_a_cancelled_deployment_postpones_nothing(engine: live.Engine) -> None:
     deployment = have(engine, CHAIN)["deploymentId"]
-    answer = engine.ask("DELETE", f"/v2/deployments/{deployment}?force=true")
-    assert (answer.status_code, answer.text) == (202, "")
+    response = engine.ask("DELETE", f"/v2/deployments/{deployment}?force=true")
+    assert (response.status_code, response.text) == (202, "")
     assert engine.get("/v2/deployments") == []
     engine.running("/g/second")
     engine.running("/g/third")
@@ -80,12 +80,12 @@ def test_every_app_of_a_deployment_is_locked(engine: live.Engine) -> None:
         ("POST", "/v2/apps//g/third/restart"),
         ("DELETE", "/v2/groups//g"),
     ):
-        answer = engine.ask(method, path, json={"instances": 2})
-        assert answer.status_code == 409, path
-        assert answer.json()["deployments"] == [{"id": deployment}]
+        response = engine.ask(method, path, json={"instances": 2})
+        assert response.status_code == 409, path
+        assert response.json()["deployments"] == [{"id": deployment}]
 
 
-def test_force_ends_the_deployment_that_is_in_the_way(engine: live.Engine) -> None:
+def test_force_cancels_the_deployment_that_locks_the_app(engine: live.Engine) -> None:
     first = have(engine, CHAIN)["deploymentId"]
     second = engine.ask("PUT", "/v2/apps//g/first?force=true", json={"cpus": 0.01}).json()
     assert second["deploymentId"] != first
@@ -94,22 +94,22 @@ def test_force_ends_the_deployment_that_is_in_the_way(engine: live.Engine) -> No
     done(engine)
 
 
-def test_an_app_that_fails_for_good_ends_its_deployment(engine: live.Engine) -> None:
+def test_a_permanent_failure_ends_the_deployment(engine: live.Engine) -> None:
     broken = app("broken", cmd="exit 3", labels={"FOB_ACTIVATION": "always"})
     have(engine, {"id": "/g", "apps": [broken, app("next", dependencies=["broken"])]})
     done(engine)
     engine.running("/g/next")
 
 
-def test_a_rollback_undoes_what_a_deployment_does(engine: live.Engine) -> None:
+def test_a_rollback_undoes_a_deployment(engine: live.Engine) -> None:
     have(engine, {"id": "/g", "apps": [app("kept", mem=17), app("gone")]})
     done(engine)
     change = {"id": "/g", "apps": [app("kept", mem=18), app("stuck", cpus=10_000)]}
     deployment = have(engine, change)["deploymentId"]
     assert ids(engine) == ["/g/kept", "/g/stuck"]
-    answer = engine.ask("DELETE", f"/v2/deployments/{deployment}")
-    assert answer.status_code == 200
-    assert answer.json()["deploymentId"] != deployment
+    response = engine.ask("DELETE", f"/v2/deployments/{deployment}")
+    assert response.status_code == 200
+    assert response.json()["deploymentId"] != deployment
     done(engine)
     assert ids(engine) == ["/g/gone", "/g/kept"]
     assert engine.app("/g/kept")["mem"] == 17
@@ -122,13 +122,13 @@ def test_a_rollback_removes_the_groups_that_were_new(engine: live.Engine) -> Non
     assert engine.get("/v2/groups")["groups"] == []
 
 
-def test_a_deployment_that_is_not_there_is_404(engine: live.Engine) -> None:
-    answer = engine.ask("DELETE", "/v2/deployments/x")
-    assert answer.status_code == 404
-    assert answer.json() == {"message": "DeploymentPlan x does not exist"}
+def test_an_unknown_deployment_is_404(engine: live.Engine) -> None:
+    response = engine.ask("DELETE", "/v2/deployments/x")
+    assert response.status_code == 404
+    assert response.json() == {"message": "DeploymentPlan x does not exist"}
 
 
-def test_a_dry_run_tells_the_steps_and_changes_nothing(engine: live.Engine) -> None:
+def test_a_dry_run_returns_the_steps_and_changes_nothing(engine: live.Engine) -> None:
     steps = have(engine, CHAIN, "?dryRun=true")["steps"]
     assert [[action["app"] for action in step["actions"]] for step in steps] == [
         ["/g/first"],
@@ -138,7 +138,7 @@ def test_a_dry_run_tells_the_steps_and_changes_nothing(engine: live.Engine) -> N
     assert engine.get("/v2/groups")["groups"] == []
 
 
-def test_what_is_the_same_is_not_touched(engine: live.Engine) -> None:
+def test_an_unchanged_app_is_not_deployed(engine: live.Engine) -> None:
     group = {"id": "/g", "apps": [app("a"), app("b")]}
     have(engine, group)
     done(engine)
@@ -150,16 +150,16 @@ def test_what_is_the_same_is_not_touched(engine: live.Engine) -> None:
     assert engine.running("/g/a") == before
 
 
-def test_a_group_that_is_there_is_not_created_again(engine: live.Engine) -> None:
+def test_an_existing_group_or_app_is_not_created_again(engine: live.Engine) -> None:
     engine.run("/g/a", FOREVER)
-    answer = engine.ask("POST", "/v2/groups", json={"id": "/g"})
+    response = engine.ask("POST", "/v2/groups", json={"id": "/g"})
     text = "Group /g is already created. Use PUT to change this group."
-    assert (answer.status_code, answer.json()["message"]) == (409, text)
-    answer = engine.ask("POST", "/v2/groups", json={"id": "/g/a"})
-    assert answer.json()["message"] == "An app with the path /g/a already exists."
+    assert (response.status_code, response.json()["message"]) == (409, text)
+    response = engine.ask("POST", "/v2/groups", json={"id": "/g/a"})
+    assert response.json()["message"] == "An app with the path /g/a already exists."
 
 
-def test_nothing_is_an_app_and_a_group(engine: live.Engine) -> None:
+def test_an_id_is_not_that_of_an_app_and_of_a_group(engine: live.Engine) -> None:
     engine.run("/a", FOREVER)
     text = "Groups and Applications may not have the same identifier."
     below = engine.ask("POST", "/v2/apps", json=app("/a/b"))
@@ -169,20 +169,20 @@ def test_nothing_is_an_app_and_a_group(engine: live.Engine) -> None:
     assert ids(engine) == ["/a"]
 
 
-def test_a_refused_group_leaves_nothing(engine: live.Engine) -> None:
+def test_an_invalid_group_changes_nothing(engine: live.Engine) -> None:
     group = {"id": "/g", "apps": [app("a", dependencies=["b"]), app("b", dependencies=["a"])]}
-    answer = engine.ask("POST", "/v2/groups", json=group)
-    assert details(answer) == {"/": ["Dependency graph has cyclic dependencies."]}
+    response = engine.ask("POST", "/v2/groups", json=group)
+    assert details(response) == {"/": ["Dependency graph has cyclic dependencies."]}
     assert (ids(engine), engine.get("/v2/groups")["groups"]) == ([], [])
 
 
 def test_a_group_is_relative_to_the_one_in_the_path(engine: live.Engine) -> None:
-    answer = engine.ask("POST", "/v2/groups//a", json={"id": "b", "apps": [app("c")]})
-    assert (answer.status_code, answer.headers["Location"]) == (201, "/v2/groups/a/b")
+    response = engine.ask("POST", "/v2/groups//a", json={"id": "b", "apps": [app("c")]})
+    assert (response.status_code, response.headers["Location"]) == (201, "/v2/groups/a/b")
     assert ids(engine) == ["/a/b/c"]
 
 
-def test_a_group_goes_back_to_a_version(engine: live.Engine) -> None:
+def test_a_group_can_be_set_to_an_earlier_version(engine: live.Engine) -> None:
     first = have(engine, {"id": "/g", "apps": [app("a"), app("b")]})["version"]
     done(engine)
     have(engine, {"id": "/g", "apps": [app("a", mem=17)]})
@@ -197,10 +197,12 @@ def test_a_group_goes_back_to_a_version(engine: live.Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["scaleBy", "version"])
-def test_what_stands_alone_is_not_combined(engine: live.Engine, name: str) -> None:
+def test_scale_by_and_version_cannot_be_combined_with_other_fields(
+    engine: live.Engine, name: str
+) -> None:
     engine.run("/g/a", FOREVER)
-    answer = engine.ask("PUT", "/v2/groups//g", json={name: 2, "apps": []})
-    assert list(details(answer)) == [f"/{name}"]
+    response = engine.ask("PUT", "/v2/groups//g", json={name: 2, "apps": []})
+    assert list(details(response)) == [f"/{name}"]
 
 
 def test_groups_come_back_at_the_next_start(start_engine: Callable[..., live.Engine]) -> None:
@@ -216,7 +218,7 @@ def test_groups_come_back_at_the_next_start(start_engine: Callable[..., live.Eng
     assert again.get("/v2/groups//g")["dependencies"] == ["/x"]
 
 
-def test_only_what_is_to_be_embedded_is(engine: live.Engine) -> None:
+def test_only_the_requested_parts_are_embedded(engine: live.Engine) -> None:
     engine.run("/g/a", FOREVER)
     engine.running("/g/a")
     assert "apps" not in engine.get("/v2/groups//g?embed=group.groups")
@@ -227,8 +229,8 @@ def test_only_what_is_to_be_embedded_is(engine: live.Engine) -> None:
 
 
 def test_several_apps_are_changed_in_one_deployment(engine: live.Engine) -> None:
-    answer = engine.ask("PUT", "/v2/apps", json=[app("/a"), app("/b")])
-    assert answer.status_code == 200, answer.text
+    response = engine.ask("PUT", "/v2/apps", json=[app("/a"), app("/b")])
+    assert response.status_code == 200, response.text
     engine.running("/a")
     engine.running("/b")
     wrong = engine.ask("PUT", "/v2/apps", json=[app("/a", mem=17), {"cpus": 1}])
@@ -236,28 +238,28 @@ def test_several_apps_are_changed_in_one_deployment(engine: live.Engine) -> None
     assert engine.app("/a")["mem"] == 16
 
 
-def test_a_full_update_forgets_what_it_does_not_name(engine: live.Engine) -> None:
+def test_a_full_update_resets_fields_that_it_does_not_name(engine: live.Engine) -> None:
     engine.run("/a", FOREVER, labels={"x": "y"}, instances=2)
-    answer = engine.ask("PUT", "/v2/apps//a?partialUpdate=false&force=true", json=app("/a"))
-    assert answer.ok
+    response = engine.ask("PUT", "/v2/apps//a?partialUpdate=false&force=true", json=app("/a"))
+    assert response.ok
     assert (engine.app("/a")["labels"], engine.app("/a")["instances"]) == ({}, 1)
 
 
-def test_scale_and_wipe_are_not_for_each_other(engine: live.Engine) -> None:
+def test_scale_and_wipe_exclude_each_other(engine: live.Engine) -> None:
     engine.run("/a", FOREVER)
-    answer = engine.ask("DELETE", "/v2/apps//a/tasks?scale=true&wipe=true")
-    assert answer.status_code == 400
-    assert answer.json() == {"message": "You cannot use scale and wipe at the same time."}
+    response = engine.ask("DELETE", "/v2/apps//a/tasks?scale=true&wipe=true")
+    assert response.status_code == 400
+    assert response.json() == {"message": "You cannot use scale and wipe at the same time."}
 
 
-def test_an_app_created_in_place_of_one_that_stops_ends_its_removal(engine: live.Engine) -> None:
+def test_creating_an_app_again_ends_the_removal_in_progress(engine: live.Engine) -> None:
     deaf = "trap '' TERM; while true; do sleep 0.1; done"
     engine.run("/a", deaf, taskKillGracePeriodSeconds=1)
     engine.running("/a")
     done(engine)
     removal = engine.ask("DELETE", "/v2/apps//a").json()["deploymentId"]
-    answer = engine.ask("POST", "/v2/apps?force=true", json=app("/a"))
-    assert answer.status_code == 201, answer.text
+    response = engine.ask("POST", "/v2/apps?force=true", json=app("/a"))
+    assert response.status_code == 201, response.text
     assert removal not in [each["id"] for each in engine.get("/v2/deployments")]
     engine.running("/a")
     done(engine)

@@ -1,4 +1,4 @@
-"""Health checks, seen through the API: of tasks that say nothing of themselves."""
+"""Health checks, observed through the API."""
 
 import contextlib
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Heard, Pages, become, check, counts
+from serving import EventReader, Pages, become, check, counts
 
 import live
 from fob.engine.definitions import app_definitions
@@ -20,12 +20,12 @@ FOREVER = "exec sleep 1000"
 
 
 def command(value: str, **more: Any) -> dict[str, Any]:
-    told = {"protocol": "COMMAND", "command": {"value": value}, "delaySeconds": 0}
-    return check(**told) | more
+    given = {"protocol": "COMMAND", "command": {"value": value}, "delaySeconds": 0}
+    return check(**given) | more
 
 
 def result(engine: live.Engine) -> Any:
-    """What the first check of the app's only task has found."""
+    """The result of the first check of the app's only task."""
 
     def found() -> Any:
         tasks = engine.app("/a")["tasks"]
@@ -35,8 +35,8 @@ def result(engine: live.Engine) -> Any:
 
 
 def failure(engine: live.Engine) -> str:
-    said = live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
-    return str(said["message"])
+    last = live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
+    return str(last["message"])
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def pages(tmp_path: Path) -> Pages:
 
 
 @pytest.mark.parametrize("protocol", ["HTTP", "MESOS_HTTP", "TCP", "MESOS_TCP"])
-def test_a_task_that_answers_is_healthy(engine: live.Engine, pages: Pages, protocol: str) -> None:
+def test_a_task_that_responds_is_healthy(engine: live.Engine, pages: Pages, protocol: str) -> None:
     engine.run("/a", pages.cmd, healthChecks=[check(protocol=protocol, delaySeconds=0)])
     become(engine, 1, 0)
     (task,) = engine.app("/a")["tasks"]
@@ -73,12 +73,12 @@ def test_a_certificate_is_not_verified(engine: live.Engine, tmp_path: Path, prot
 def test_200_to_399_is_healthy(engine: live.Engine, pages: Pages, status: int, alive: bool) -> None:
     engine.run("/a", pages.cmd, healthChecks=[check(maxConsecutiveFailures=0)])
     become(engine, 1, 0)
-    pages.answer(status)
-    pages.have_given(status, 3)  # the first two have arrived
+    pages.respond_with(status)
+    pages.wait_for_responses(status, 3)  # the first two have arrived
     assert counts(engine) == (int(alive), int(not alive))
 
 
-def test_the_path_of_a_check_is_asked_for(engine: live.Engine, tmp_path: Path) -> None:
+def test_a_check_requests_its_path(engine: live.Engine, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     cmd = f"""exec python3 -c '
 import os, socket
@@ -96,7 +96,7 @@ while True:
     assert asked.read_text().split("\n")[0] == "GET /a%20b?c HTTP/1.0"
 
 
-def test_a_check_may_name_a_port_of_the_machine(engine: live.Engine, pages: Pages) -> None:
+def test_a_check_can_name_a_port_of_the_machine(engine: live.Engine, pages: Pages) -> None:
     engine.run("/served", pages.cmd)
     port = engine.running("/served")[0]["ports"][0]
     without = {"protocol": "HTTP", "port": port, "intervalSeconds": 0}
@@ -104,34 +104,32 @@ def test_a_check_may_name_a_port_of_the_machine(engine: live.Engine, pages: Page
     become(engine, 1, 0)
 
 
-def test_failures_do_not_count_within_the_grace_before_the_first_success(
+def test_failures_in_the_grace_period_do_not_count_before_the_first_success(
     engine: live.Engine, pages: Pages
 ) -> None:
-    pages.answer(500)
-    with Heard(engine, "failed_health_check_event", "health_status_changed_event") as heard:
+    pages.respond_with(500)
+    with EventReader(engine, "failed_health_check_event", "health_status_changed_event") as reader:
         engine.run("/a", pages.cmd, healthChecks=[check(maxConsecutiveFailures=1)])
         before = engine.running("/a")
         assert counts(engine) == (0, 0)
-        pages.answer(200)
-        # a failure that counted would have been heard first
-        assert heard.next()["eventType"] == "health_status_changed_event"
+        pages.respond_with(200)
+        # the event of a failure that counts would come first
+        assert reader.next()["eventType"] == "health_status_changed_event"
         become(engine, 1, 0)
     assert [task["id"] for task in engine.running("/a")] == [task["id"] for task in before]
 
 
-def test_a_task_that_fails_as_often_as_is_too_much_is_replaced(
-    engine: live.Engine, pages: Pages
-) -> None:
+def test_a_task_with_too_many_failures_is_replaced(engine: live.Engine, pages: Pages) -> None:
     types = ("failed_health_check_event", "unhealthy_task_kill_event",
              "unhealthy_instance_kill_event", "health_status_changed_event",
              "instance_health_changed_event")  # fmt: skip
-    with Heard(engine, *types) as heard:
+    with EventReader(engine, *types) as reader:
         engine.run("/a", pages.cmd, healthChecks=[check(maxConsecutiveFailures=2)])
         task_id = engine.running("/a")[0]["id"]
-        assert heard.next()["healthy"] is True
-        assert heard.next()["alive"] is True
-        pages.answer(503)
-        events = [heard.next() for _ in range(6)]
+        assert reader.next()["healthy"] is True
+        assert reader.next()["alive"] is True
+        pages.respond_with(503)
+        events = [reader.next() for _ in range(6)]
     assert [event["eventType"] for event in events] == [
         "failed_health_check_event",
         "instance_health_changed_event",
@@ -147,37 +145,35 @@ def test_a_task_that_fails_as_often_as_is_too_much_is_replaced(
     assert failure(engine).startswith(
         "its health check failed 2 times in a row: 503 Service Unavailable"
     )
-    pages.answer(200)
+    pages.respond_with(200)
     become(engine, 1, 0)
     assert engine.running("/a")[0]["id"] != task_id
 
 
-def test_no_number_of_failures_kills_when_none_is_given(engine: live.Engine, pages: Pages) -> None:
+def test_without_a_maximum_no_number_of_failures_kills(engine: live.Engine, pages: Pages) -> None:
     engine.run("/a", pages.cmd, healthChecks=[check(maxConsecutiveFailures=0)])
     become(engine, 1, 0)
-    pages.answer(500)
+    pages.respond_with(500)
     live.until(lambda: result(engine)["consecutiveFailures"] > 4, "five failures")
     assert result(engine)["lastFailureCause"] == "500 Internal Server Error"
-    pages.answer(200)
+    pages.respond_with(200)
     become(engine, 1, 0)
     assert result(engine)["consecutiveFailures"] == 0
 
 
-def test_answers_of_1xx_say_nothing_where_they_are_ignored(
-    engine: live.Engine, pages: Pages
-) -> None:
+def test_ignored_1xx_responses_are_no_result(engine: live.Engine, pages: Pages) -> None:
     ignoring = check(ignoreHttp1xx=True, maxConsecutiveFailures=0)
     engine.run("/a", pages.cmd, healthChecks=[ignoring, check(maxConsecutiveFailures=0)])
     become(engine, 1, 0)
-    pages.answer(102)
+    pages.respond_with(102)
     become(engine, 0, 1)
-    pages.have_given(102, 4)
+    pages.wait_for_responses(102, 4)
     ignored, counted = engine.app("/a")["tasks"][0]["healthCheckResults"]
     assert (ignored["alive"], ignored["lastFailure"]) == (True, None)
     assert counted["lastFailureCause"] == "102 Processing"
 
 
-def test_a_server_that_never_answers_is_not_healthy(engine: live.Engine) -> None:
+def test_a_server_that_never_responds_is_unhealthy(engine: live.Engine) -> None:
     cmd = """exec python3 -c '
 import os, socket, time
 listener = socket.create_server(("127.0.0.1", int(os.environ["PORT0"])))
@@ -188,13 +184,13 @@ time.sleep(1000)
     live.until(lambda: "no response within" in (result(engine)["lastFailureCause"] or ""))
 
 
-def test_a_command_is_run_as_the_task_would(engine: live.Engine) -> None:
+def test_a_command_runs_in_the_sandbox_and_environment_of_the_task(engine: live.Engine) -> None:
     well = command('test "$WORD" = well && test -e here && test "$PWD" = "$MESOS_SANDBOX"')
     engine.run("/a", f"touch here; {FOREVER}", env={"WORD": "well"}, healthChecks=[well])
     become(engine, 1, 0)
 
 
-def test_a_command_that_fails_tells_its_status_and_its_last_line(engine: live.Engine) -> None:
+def test_a_failed_command_is_reported_with_its_status_and_last_line(engine: live.Engine) -> None:
     ill = command("echo so ill; exit 7", gracePeriodSeconds=0, maxConsecutiveFailures=0)
     engine.run("/a", FOREVER, healthChecks=[ill])
     assert result(engine)["lastFailureCause"] == "Command exited with status 7: so ill"
@@ -225,13 +221,13 @@ def test_a_command_ends_with_its_engine(
     engine = start_engine()
     pid = _first_pid(engine, tmp_path)
     engine.kill()
-    start_engine()  # which begins by ending what the other has left
+    start_engine()  # first it kills what the earlier one has left
     live.until(lambda: not _runs(pid), "its end")
     live.until(lambda: len((tmp_path / "pids").read_text().split()) == 2, "another check")
 
 
 def _first_pid(engine: live.Engine, folder: Path) -> str:
-    """The process of a check that takes its time."""
+    """The pid of a slow check."""
     pids = folder / "pids"
     slow = command(f"echo $$ >> {pids}; exec sleep 1000", timeoutSeconds=900)
     engine.run("/a", FOREVER, healthChecks=[slow])
@@ -244,15 +240,13 @@ def _runs(pid: str) -> bool:
     return False
 
 
-def test_a_delay_comes_before_the_first_look_of_a_mesos_check(
-    engine: live.Engine, pages: Pages
-) -> None:
+def test_a_mesos_check_begins_after_its_delay(engine: live.Engine, pages: Pages) -> None:
     later = check(protocol="MESOS_HTTP", delaySeconds=900)
     now = check()
     engine.run("/a", pages.cmd, healthChecks=[later, now])
     live.until(lambda: engine.app("/a")["tasks"][0].get("healthCheckResults"), "one result")
     assert len(engine.app("/a")["tasks"][0]["healthCheckResults"]) == 1
-    # healthy is who is so by all checks
+    # a task is healthy only by all its checks
     assert counts(engine) == (0, 0)
 
 
@@ -267,20 +261,20 @@ def test_adopted_tasks_are_checked_again(
     again = start_engine()
     become(again, 1, 0)
     assert [task["id"] for task in again.running("/a")] == before
-    pages.answer(500)
+    pages.respond_with(500)
     become(again, 0, 1)
 
 
 def test_a_deployment_waits_for_health(engine: live.Engine, pages: Pages) -> None:
-    pages.answer(500)
+    pages.respond_with(500)
     engine.run("/a", pages.cmd, healthChecks=[check()])
     engine.running("/a")
     assert len(engine.get("/v2/deployments")) == 1
-    pages.answer(200)
+    pages.respond_with(200)
     live.until(lambda: not engine.get("/v2/deployments"), "its end")
 
 
-def test_checks_are_told_with_marathons_defaults(engine: live.Engine, pages: Pages) -> None:
+def test_checks_have_marathons_defaults(engine: live.Engine, pages: Pages) -> None:
     engine.run("/a", pages.cmd, healthChecks=[{}, {"protocol": "TCP", "port": 80}])
     assert engine.app("/a")["healthChecks"] == [
         {
@@ -306,15 +300,15 @@ def test_checks_are_told_with_marathons_defaults(engine: live.Engine, pages: Pag
     ]
 
 
-@pytest.mark.parametrize(("labels", "asked"), [({}, 1), ({"FOB_ACTIVATION": "always"}, 0)])
-def test_a_task_that_says_itself_when_it_serves_is_not_asked(
-    tmp_path: Path, labels: dict[str, str], asked: int
+@pytest.mark.parametrize(("labels", "checks"), [({}, 1), ({"FOB_ACTIVATION": "always"}, 0)])
+def test_an_activated_task_is_not_probed(
+    tmp_path: Path, labels: dict[str, str], checks: int
 ) -> None:
     app = {"id": "/a", "cmd": "true", "labels": labels, "healthChecks": [check()]}
     record = TaskRecord("a.1", "/a", "", TaskState.RUNNING, (1,), 1, 1, "")
     folders = TaskFolders(tmp_path, tmp_path / "spare")
     task = Task(record, app_definitions.complete(app), folders, lambda *_: None, lambda *_: None)
-    assert len(task.health) == asked
+    assert len(task.health) == checks
 
 
 NO_PORT = (
@@ -334,12 +328,12 @@ NO_PORT = (
         ({"timeoutSeconds": -1}, "/healthChecks(0)/timeoutSeconds", None),
     ],
 )
-def test_what_is_no_check_is_refused(
+def test_an_invalid_health_check_is_rejected(
     engine: live.Engine, given: dict[str, Any], path: str, error: str | None
 ) -> None:
     app = {"id": "/a", "cmd": "true", "healthChecks": [given]}
-    answer = engine.ask("POST", "/v2/apps", json=app)
-    assert answer.status_code == 422, answer.text
-    (told,) = answer.json()["details"]
-    assert told["path"] == path
-    assert error in (None, told["errors"][0])
+    response = engine.ask("POST", "/v2/apps", json=app)
+    assert response.status_code == 422, response.text
+    (fault,) = response.json()["details"]
+    assert fault["path"] == path
+    assert error in (None, fault["errors"][0])

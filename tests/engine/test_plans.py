@@ -1,4 +1,4 @@
-"""In which order a change is made."""
+"""The steps of a deployment."""
 
 from typing import Any
 
@@ -18,57 +18,57 @@ def apps(*definitions_: app_definitions.Definition) -> dict[str, app_definitions
     return {each["id"]: each for each in definitions_}
 
 
-def told(steps: tuple[plans.Step, ...]) -> list[list[str]]:
-    """Each step as words: `StartApplication /a`."""
+def words(steps: tuple[plans.Step, ...]) -> list[list[str]]:
+    """The actions of each step, as `StartApplication /a`."""
     return [[f"{action.kind} {action.app_id}" for action in step] for step in steps]
 
 
-def test_what_depends_on_nothing_is_done_at_once() -> None:
+def test_apps_without_dependencies_are_started_in_one_step() -> None:
     steps = plans.steps({}, apps(app("/a"), app("/b")), {})
-    assert told(steps) == [["StartApplication /a", "StartApplication /b"]]
+    assert words(steps) == [["StartApplication /a", "StartApplication /b"]]
 
 
-def test_an_app_comes_after_those_that_it_depends_on() -> None:
+def test_an_app_is_started_after_its_dependencies() -> None:
     after = apps(app("/a", dependencies=["/b"]), app("/b", dependencies=["/c"]), app("/c"))
-    assert told(plans.steps({}, after, {})) == [
+    assert words(plans.steps({}, after, {})) == [
         ["StartApplication /c"],
         ["StartApplication /b"],
         ["StartApplication /a"],
     ]
 
 
-def test_the_apps_of_a_group_come_after_those_of_a_group_that_it_depends_on() -> None:
+def test_the_apps_of_a_group_are_started_after_the_apps_of_its_dependencies() -> None:
     after = apps(app("/web/x/a"), app("/db/y/b"))
     steps = plans.steps({}, after, {"/web": ("/db",)})
-    assert told(steps) == [["StartApplication /db/y/b"], ["StartApplication /web/x/a"]]
+    assert words(steps) == [["StartApplication /db/y/b"], ["StartApplication /web/x/a"]]
 
 
-def test_what_goes_is_stopped_first() -> None:
+def test_removed_apps_are_stopped_first() -> None:
     before = apps(app("/a"), app("/b"))
     after = apps(app("/b", "v2"), app("/c", dependencies=["/b"]))
-    assert told(plans.steps(before, after, {})) == [
+    assert words(plans.steps(before, after, {})) == [
         ["StopApplication /a"],
         ["RestartApplication /b"],
         ["StartApplication /c"],
     ]
 
 
-def test_only_a_changed_configuration_restarts() -> None:
+def test_only_a_changed_configuration_restarts_an_app() -> None:
     steps = plans.steps(apps(app("/a")), apps(app("/a", instances=3)), {})
-    assert told(steps) == [["ScaleApplication /a"]]
+    assert words(steps) == [["ScaleApplication /a"]]
 
 
-def test_what_is_not_touched_is_waited_for_by_nobody() -> None:
+def test_dependencies_outside_the_deployment_make_no_step() -> None:
     steps = plans.steps({}, apps(app("/a", dependencies=["/elsewhere"])), {"/x": ("/a",)})
-    assert told(steps) == [["StartApplication /a"]]
+    assert words(steps) == [["StartApplication /a"]]
 
 
-def test_nothing_to_do_is_no_step() -> None:
+def test_no_change_needs_no_step() -> None:
     assert plans.steps({}, {}, {}) == ()
 
 
 @pytest.mark.parametrize("first", ["/b", "/a"])
-def test_dependencies_in_a_circle_are_refused(first: str) -> None:
+def test_cyclic_dependencies_are_rejected(first: str) -> None:
     after = apps(app("/a", dependencies=[first]), app("/b", dependencies=["/a"]))
     with pytest.raises(ApiError) as caught:
         plans.steps({}, after, {})

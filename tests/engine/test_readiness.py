@@ -1,10 +1,10 @@
-"""Readiness checks: a deployment waits until its new tasks are ready for their work."""
+"""Readiness checks: a deployment waits until its new tasks are ready."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Heard, Pages
+from serving import EventReader, Pages
 
 import live
 
@@ -29,9 +29,9 @@ def done(engine: live.Engine) -> None:
 
 
 def test_a_deployment_waits_until_a_task_is_ready(engine: live.Engine, pages: Pages) -> None:
-    pages.answer(503)
+    pages.respond_with(503)
     deploy(engine, pages, preserveLastResponse=True)
-    pages.have_given(503, 2)
+    pages.wait_for_responses(503, 2)
     (task,) = engine.running("/a")
     (deployment,) = engine.get("/v2/deployments")
     (action,) = deployment["currentActions"]
@@ -42,19 +42,17 @@ def test_a_deployment_waits_until_a_task_is_ready(engine: live.Engine, pages: Pa
         "ready": False,
         "lastResponse": {"status": 503, "contentType": "text/plain", "body": "/ready"},
     }
-    pages.answer(200)
+    pages.respond_with(200)
     done(engine)
 
 
-def test_any_status_that_is_given_says_ready(engine: live.Engine, pages: Pages) -> None:
-    pages.answer(503)
+def test_the_statuses_that_mean_ready_can_be_chosen(engine: live.Engine, pages: Pages) -> None:
+    pages.respond_with(503)
     deploy(engine, pages, httpStatusCodesForReady=[503])
     done(engine)
 
 
-def test_an_app_tells_of_its_readiness_where_that_is_asked_for(
-    engine: live.Engine, pages: Pages
-) -> None:
+def test_results_are_part_of_an_app_when_embedded(engine: live.Engine, pages: Pages) -> None:
     deploy(engine, pages, name="up")
     done(engine)
     (app,) = engine.get("/v2/apps?embed=apps.readiness")["apps"]
@@ -64,23 +62,23 @@ def test_an_app_tells_of_its_readiness_where_that_is_asked_for(
     assert "readinessCheckResults" not in plain
 
 
-def test_who_is_ready_is_asked_no_more(engine: live.Engine, pages: Pages) -> None:
+def test_a_ready_task_is_not_probed_again(engine: live.Engine, pages: Pages) -> None:
     deploy(engine, pages)
     done(engine)
-    assert pages.given(200) == 1
+    assert pages.responses(200) == 1
 
 
-def test_without_a_deployment_nobody_asks(engine: live.Engine, pages: Pages) -> None:
+def test_without_a_deployment_there_is_no_probe(engine: live.Engine, pages: Pages) -> None:
     deploy(engine, pages)
     done(engine)
     (task,) = engine.running("/a")
-    pages.answer(503)
-    with Heard(engine, "status_update_event") as heard:
+    pages.respond_with(503)
+    with EventReader(engine, "status_update_event") as events:
         engine.ask("DELETE", f"/v2/apps//a/tasks/{task['id']}")
-        heard.next(lambda event: event["taskStatus"] == "TASK_RUNNING")
+        events.next(lambda event: event["taskStatus"] == "TASK_RUNNING")
     (app,) = engine.get("/v2/apps?embed=apps.readiness")["apps"]
     assert app["readinessCheckResults"] == []
-    assert pages.given(503) == 0
+    assert pages.responses(503) == 0
 
 
 NO_PORT = "No port definition reference for portName x"
@@ -104,11 +102,11 @@ NO_PORT = "No port definition reference for portName x"
         ),
     ],
 )
-def test_what_is_no_readiness_check_is_refused(
+def test_an_invalid_readiness_check_is_rejected(
     engine: live.Engine, given: Any, path: str, error: str
 ) -> None:
     app = {"id": "/a", "cmd": "true", "portDefinitions": PORTS, "readinessChecks": given}
-    answer = engine.ask("POST", "/v2/apps", json=app)
-    assert answer.status_code == 422, answer.text
-    (told,) = answer.json()["details"]
-    assert (told["path"], told["errors"][0]) == (path, error)
+    response = engine.ask("POST", "/v2/apps", json=app)
+    assert response.status_code == 422, response.text
+    (fault,) = response.json()["details"]
+    assert (fault["path"], fault["errors"][0]) == (path, error)

@@ -1,4 +1,4 @@
-"""Deployments that were under way when an engine ended: the next one goes on with them."""
+"""Deployments in progress when an engine ends are resumed by the next engine."""
 
 import json
 import sqlite3
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from serving import Heard, Pages, become, check
+from serving import EventReader, Pages, become, check
 
 import live
 
@@ -27,29 +27,29 @@ def app(id_: str, cmd: str = FOREVER, **more: Any) -> dict[str, Any]:
 
 def have(engine: live.Engine, group: dict[str, Any]) -> str:
     """The deployment's id."""
-    answer = engine.ask("PUT", "/v2/groups", json=group)
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["deploymentId"])
+    response = engine.ask("PUT", "/v2/groups", json=group)
+    assert response.status_code == 200, response.text
+    return str(response.json()["deploymentId"])
 
 
 def settle(engine: live.Engine) -> None:
     live.until(lambda: not engine.get("/v2/deployments"), "the end of deployments")
 
 
-def under_way(engine: live.Engine) -> list[tuple[str, int]]:
-    """Ids of deployments, and the number of the step each is at."""
+def in_progress(engine: live.Engine) -> list[tuple[str, int]]:
+    """The id and the number of the current step of each deployment."""
     return [(each["id"], each["currentStep"]) for each in engine.get("/v2/deployments")]
 
 
 def ends(engine: live.Engine, deployment: str, change: Callable[[], object]) -> str:
-    """How a deployment ends once `change` has been made."""
-    with Heard(engine, "deployment_success", "deployment_failed") as heard:
+    """Call `change`; return the event with which the deployment ends."""
+    with EventReader(engine, "deployment_success", "deployment_failed") as events:
         change()
-        return str(heard.next(lambda event: event["id"] == deployment)["eventType"])
+        return str(events.next(lambda event: event["id"] == deployment)["eventType"])
 
 
-def kept_in(home: Path) -> dict[str, int]:
-    """How many rows the store has of what it keeps for deployments."""
+def stored_in(home: Path) -> dict[str, int]:
+    """The number of rows in each table for deployments."""
     names = ("deployments", "replaced", "pieces")
     db = sqlite3.connect(home / "engine" / "engine.db")
     try:
@@ -71,7 +71,7 @@ def newer(tmp_path: Path) -> Pages:
 
 
 def chain(first: Pages) -> dict[str, Any]:
-    """Each app needs the one before it; the first is there once its pages are well."""
+    """Apps that each depend on the previous one; the first is healthy when its pages are."""
     apps = [
         app("first", first.cmd, healthChecks=[check()]),
         app("second", dependencies=["first"]),
@@ -84,51 +84,51 @@ def chain(first: Pages) -> dict[str, Any]:
 def test_later_steps_wait_for_earlier_ones(start_engine: Start, newer: Pages, end: End) -> None:
     engine = start_engine()
     deployment = have(engine, chain(newer))
-    newer.have_given(500)
+    newer.wait_for_responses(500)
     end(engine)
     again = start_engine()
-    newer.have_given(500)
-    (told,) = again.get("/v2/deployments")
-    assert (told["id"], told["currentStep"], told["totalSteps"]) == (deployment, 1, 3)
-    assert [action["app"] for action in told["currentActions"]] == ["/g/first"]
+    newer.wait_for_responses(500)
+    (resumed,) = again.get("/v2/deployments")
+    assert (resumed["id"], resumed["currentStep"], resumed["totalSteps"]) == (deployment, 1, 3)
+    assert [action["app"] for action in resumed["currentActions"]] == ["/g/first"]
     assert {task["appId"] for task in again.get("/v2/tasks")["tasks"]} == {"/g/first"}
-    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    assert ends(again, deployment, lambda: newer.respond_with(200)) == "deployment_success"
     names = ("first", "second", "third")
     started = [again.running(f"/g/{name}")[0]["stagedAt"] for name in names]
     assert started == sorted(started)
 
 
-def test_steps_that_are_done_are_not_made_again(start_engine: Start, newer: Pages) -> None:
+def test_finished_steps_are_not_repeated(start_engine: Start, newer: Pages) -> None:
     engine = start_engine()
     first = app("first", labels={"here": "already"})
     second = app("second", newer.cmd, healthChecks=[check()], dependencies=["first"])
     third = app("third", dependencies=["second"])
     deployment = have(engine, {"id": "/g", "apps": [first, second, third]})
-    newer.have_given(500)
+    newer.wait_for_responses(500)
     before = engine.running("/g/first")
     engine.kill()
     again = start_engine()
-    assert under_way(again) == [(deployment, 2)]
+    assert in_progress(again) == [(deployment, 2)]
     assert again.running("/g/first") == before
-    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    assert ends(again, deployment, lambda: newer.respond_with(200)) == "deployment_success"
     again.running("/g/third")
 
 
 @whether_killed_or_stopped
-def test_its_apps_are_locked_until_it_is_over(start_engine: Start, newer: Pages, end: End) -> None:
+def test_its_apps_are_locked_until_it_ends(start_engine: Start, newer: Pages, end: End) -> None:
     engine = start_engine()
     deployment = have(engine, chain(newer))
     end(engine)
     again = start_engine()
-    refused = again.ask("PUT", "/v2/apps//g/third", json={"instances": 2})
-    assert (refused.status_code, refused.json()["deployments"]) == (409, [{"id": deployment}])
+    locked = again.ask("PUT", "/v2/apps//g/third", json={"instances": 2})
+    assert (locked.status_code, locked.json()["deployments"]) == (409, [{"id": deployment}])
     assert again.app("/g/third")["deployments"] == [{"id": deployment}]
     assert again.ask("PUT", "/v2/apps//g/third?force=true", json={"instances": 2}).ok
     again.running("/g/second")
     again.running("/g/third", 2)
 
 
-def test_an_upgrade_goes_on_by_its_strategy(
+def test_an_upgrade_continues_by_its_strategy(
     start_engine: Start, pages: Pages, newer: Pages
 ) -> None:
     engine = start_engine()
@@ -138,22 +138,22 @@ def test_an_upgrade_goes_on_by_its_strategy(
     settle(engine)
     before = {task["id"]: task["ports"] for task in engine.running("/a", 2)}
     deployment = engine.ask("PUT", "/v2/apps//a", json={"cmd": newer.cmd}).json()["deploymentId"]
-    newer.have_given(500)
+    newer.wait_for_responses(500)
     engine.kill()
     again = start_engine()
-    newer.have_given(500, 2)
-    assert under_way(again) == [(deployment, 1)]
+    newer.wait_for_responses(500, 2)
+    assert in_progress(again) == [(deployment, 1)]
     tasks = {task["id"]: task["ports"] for task in again.running("/a", 3)}
     assert before.items() <= tasks.items()
     for (port,) in before.values():
         assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).status_code == 200
-    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    assert ends(again, deployment, lambda: newer.respond_with(200)) == "deployment_success"
     after = {task["id"] for task in again.running("/a", 2)}
     assert after.isdisjoint(before)
-    assert len(after & tasks.keys()) == 1  # the new one that was there
+    assert len(after & tasks.keys()) == 1  # the new one that the engine adopted
 
 
-def test_a_stop_in_an_upgrade_brings_back_the_version_that_was_wanted(
+def test_after_a_stop_in_an_upgrade_only_the_new_version_starts(
     start_engine: Start, pages: Pages, newer: Pages
 ) -> None:
     engine = start_engine()
@@ -161,16 +161,16 @@ def test_a_stop_in_an_upgrade_brings_back_the_version_that_was_wanted(
     become(engine, 1, 0)
     settle(engine)
     deployment = engine.ask("PUT", "/v2/apps//a", json={"cmd": newer.cmd}).json()["deploymentId"]
-    newer.have_given(500)
+    newer.wait_for_responses(500)
     assert engine.stop() == 0
     again = start_engine()
-    newer.have_given(500)
-    assert under_way(again) == [(deployment, 1)]
-    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    newer.wait_for_responses(500)
+    assert in_progress(again) == [(deployment, 1)]
+    assert ends(again, deployment, lambda: newer.respond_with(200)) == "deployment_success"
     become(again, 1, 0)
 
 
-def test_new_tasks_are_asked_again_whether_they_are_ready(
+def test_the_readiness_of_new_tasks_is_checked_again(
     start_engine: Start, pages: Pages, newer: Pages
 ) -> None:
     engine = start_engine()
@@ -181,13 +181,13 @@ def test_new_tasks_are_asked_again_whether_they_are_ready(
     ports = [{"port": 0, "name": "http-api"}]
     change = {"cmd": newer.cmd, "readinessChecks": [ready], "portDefinitions": ports}
     deployment = engine.ask("PUT", "/v2/apps//a", json=change).json()["deploymentId"]
-    newer.have_given(500)
+    newer.wait_for_responses(500)
     engine.kill()
     again = start_engine()
-    newer.have_given(500)
-    assert under_way(again) == [(deployment, 1)]
+    newer.wait_for_responses(500)
+    assert in_progress(again) == [(deployment, 1)]
     assert before["id"] in {task["id"] for task in again.running("/a", 2)}
-    assert ends(again, deployment, lambda: newer.answer(200)) == "deployment_success"
+    assert ends(again, deployment, lambda: newer.respond_with(200)) == "deployment_success"
     assert again.running("/a")[0]["id"] != before["id"]
 
 
@@ -202,10 +202,10 @@ def test_it_can_be_rolled_back(start_engine: Start, newer: Pages, end: End) -> N
     groups = [{"id": "new", "apps": [stuck]}]
     change = {"id": "/g", "apps": [app("kept", mem=18)], "groups": groups, "dependencies": []}
     deployment = have(engine, change)
-    newer.have_given(500)
+    newer.wait_for_responses(500)
     end(engine)
     again = start_engine()
-    assert [id_ for id_, _ in under_way(again)] == [deployment]
+    assert [id_ for id_, _ in in_progress(again)] == [deployment]
 
     def roll_back() -> None:
         assert again.ask("DELETE", f"/v2/deployments/{deployment}").status_code == 200
@@ -220,21 +220,23 @@ def test_it_can_be_rolled_back(start_engine: Start, newer: Pages, end: End) -> N
     again.running("/g/gone")
 
 
-def test_a_removal_goes_on_until_the_last_task_has_ended(start_engine: Start) -> None:
+def test_a_removal_continues_until_the_last_task_has_ended(start_engine: Start) -> None:
     engine = start_engine()
     deaf = "trap '' TERM; while true; do sleep 0.1; done"
     engine.run("/a", deaf, taskKillGracePeriodSeconds=60)
     engine.running("/a")
     deployment = engine.ask("DELETE", "/v2/apps//a").json()["deploymentId"]
-    assert under_way(engine) == [(deployment, 1)]
+    assert in_progress(engine) == [(deployment, 1)]
     engine.kill()
     again = start_engine()
     settle(again)
     live.until(lambda: not list((again.home / "engine" / "tasks").iterdir()), "its folder's end")
-    assert kept_in(again.home)["deployments"] == 0
+    assert stored_in(again.home)["deployments"] == 0
 
 
-def test_a_removal_whose_tasks_ended_meanwhile_is_over(start_engine: Start, tmp_path: Path) -> None:
+def test_a_removal_ends_if_its_tasks_ended_without_an_engine(
+    start_engine: Start, tmp_path: Path
+) -> None:
     go = tmp_path / "go"
     waits = f"trap 'while [ ! -e {go} ]; do sleep 0.05; done; exit' TERM"
     engine = start_engine()
@@ -244,36 +246,36 @@ def test_a_removal_whose_tasks_ended_meanwhile_is_over(start_engine: Start, tmp_
     engine.kill()
     go.touch()
     live.until(lambda: not live.processes_of(engine.home), "the end of its task")
-    assert under_way(start_engine()) == []
+    assert in_progress(start_engine()) == []
 
 
-def test_nothing_is_kept_of_a_deployment_that_is_over(engine: live.Engine) -> None:
+def test_nothing_is_stored_of_a_deployment_that_has_ended(engine: live.Engine) -> None:
     none = {"deployments": 0, "replaced": 0, "pieces": 0}
-    assert kept_in(engine.home) == none
+    assert stored_in(engine.home) == none
     have(engine, {"id": "/g", "apps": [app("a", env={"LONG": "x" * 20_000}), app("b")]})
     have_again = {"id": "/g", "apps": [app("b", mem=17)]}
     settle(engine)
     have(engine, have_again)
     settle(engine)
-    assert kept_in(engine.home) == none
+    assert stored_in(engine.home) == none
     have(engine, {"id": "/g", "apps": [app("b", cpus=10_000)]})
-    assert kept_in(engine.home)["deployments"] == 1
+    assert stored_in(engine.home)["deployments"] == 1
     assert engine.ask("PUT", "/v2/apps//g/b?force=true", json={"cpus": 0.01}).ok
     settle(engine)
-    assert kept_in(engine.home) == none
+    assert stored_in(engine.home) == none
 
 
 # one new app
 
 
 @whether_killed_or_stopped
-def test_the_creation_of_an_app_goes_on_and_was_not_kept(start_engine: Start, end: End) -> None:
+def test_the_creation_of_an_app_is_resumed_though_not_stored(start_engine: Start, end: End) -> None:
     engine = start_engine()
     created = engine.run("/a", FOREVER, cpus=10_000)["deployments"][0]["id"]
-    assert kept_in(engine.home)["deployments"] == 0
+    assert stored_in(engine.home)["deployments"] == 0
     end(engine)
     again = start_engine()
-    assert under_way(again) == [(created, 1)]
+    assert in_progress(again) == [(created, 1)]
     assert again.ask("DELETE", f"/v2/deployments/{created}").status_code == 200
     settle(again)
     assert again.get("/v2/apps")["apps"] == []
@@ -287,11 +289,11 @@ def test_an_app_that_has_run_is_not_deployed_again(start_engine: Start, end: End
     settle(engine)
     end(engine)
     again = start_engine()
-    with Heard(again) as heard:
+    with EventReader(again) as events:
         again.running("/a")
         again.ask("DELETE", "/v2/apps//a")
-        told = heard.next(lambda event: event["eventType"] == "deployment_info")
-    assert told["plan"]["id"] != created
+        event = events.next(lambda event: event["eventType"] == "deployment_info")
+    assert event["plan"]["id"] != created
 
 
 MARKS = """
@@ -303,7 +305,7 @@ time.sleep(1000)
 """
 
 
-def test_a_creation_that_has_failed_before_goes_on(start_engine: Start, tmp_path: Path) -> None:
+def test_a_creation_with_a_failed_task_is_resumed(start_engine: Start, tmp_path: Path) -> None:
     go = tmp_path / "go"
     starts = {"cmd": f'exec python3 -c "$MARKS" {go}', "env": {"MARKS": MARKS}}
     activated = starts | {"labels": {"FOB_ACTIVATION": "always"}, "backoffSeconds": 0.1}
@@ -312,9 +314,9 @@ def test_a_creation_that_has_failed_before_goes_on(start_engine: Start, tmp_path
     live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
     engine.kill()
     again = start_engine()
-    assert under_way(again) == [(created, 1)]
+    assert in_progress(again) == [(created, 1)]
     assert ends(again, created, go.touch) == "deployment_success"
-    assert kept_in(again.home)["deployments"] == 0
+    assert stored_in(again.home)["deployments"] == 0
 
 
 def test_an_app_that_crashes_later_is_not_deployed_again(start_engine: Start) -> None:
@@ -322,11 +324,11 @@ def test_an_app_that_crashes_later_is_not_deployed_again(start_engine: Start) ->
     engine.run("/a", "sleep 0.1; exit 1", backoffSeconds=60)
     live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
     engine.kill()
-    assert under_way(start_engine()) == []
+    assert in_progress(start_engine()) == []
 
 
-def test_an_app_that_failed_for_good_holds_up_no_deployment(start_engine: Start) -> None:
-    """The engine was killed after it had noted the failure, and before the deployment's end."""
+def test_a_permanently_failed_app_does_not_block_a_resumed_deployment(start_engine: Start) -> None:
+    """The engine was killed after it had stored the failure, before it ended the deployment."""
     engine = start_engine()
     engine.run("/a", "exit 3", labels={"FOB_ACTIVATION": "always"})
     live.until(lambda: engine.app("/a").get("lastTaskFailure"), "a failure")
@@ -343,7 +345,7 @@ def test_an_app_that_failed_for_good_holds_up_no_deployment(start_engine: Start)
     settle(start_engine())
 
 
-def test_a_reader_that_comes_back_hears_what_the_next_engine_has_done(start_engine: Start) -> None:
+def test_a_reader_that_reconnects_gets_the_events_of_the_next_engine(start_engine: Start) -> None:
     engine = start_engine()
     engine.run("/a", FOREVER)
     engine.running("/a")
@@ -351,13 +353,13 @@ def test_a_reader_that_comes_back_hears_what_the_next_engine_has_done(start_engi
     engine.stop()
     again = start_engine()
     (task,) = again.running("/a")
-    with Heard(again, "status_update_event", after=last) as heard:
-        told = heard.next(lambda event: event["taskStatus"] == "TASK_RUNNING")
-    assert told["taskId"] == task["id"]
+    with EventReader(again, "status_update_event", after=last) as events:
+        event = events.next(lambda event: event["taskStatus"] == "TASK_RUNNING")
+    assert event["taskId"] == task["id"]
 
 
 def last_event(engine: live.Engine) -> str:
-    """The id of the newest event: that of our own coming."""
+    """The id of the newest event, which this very connection causes."""
     headers = {"Accept": "text/event-stream"}
     with engine.ask("GET", "/v2/events", headers=headers, stream=True) as stream:
         return next(line for line in stream.iter_lines() if line.startswith(b"id: "))[4:].decode()

@@ -1,4 +1,4 @@
-"""What the engine does with apps and tasks, seen through its API and the machine."""
+"""Tasks of apps: starts, failures, scaling, recovery. Observed through the API and the machine."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from fob.engine.states import TaskState
 from fob.engine.store.records import Store
 
 ACTIVATED = {"FOB_ACTIVATION": "always"}
-# takes its socket and says when it is ready, as the runner does
+# takes its socket from the engine and marks when it is ready, as the runner does
 SERVE = """
 import os, socket, time
 listener = socket.socket(fileno=int(os.environ["FOB_LISTEN_FD"]))
@@ -36,14 +36,14 @@ on_both_launchers = pytest.mark.parametrize("launcher", live.LAUNCHERS)
 
 
 def python(given: str) -> dict[str, Any]:
-    """The fields of an app that runs these lines of Python, and may be forked."""
+    """The fields of an app that runs these lines of Python and can be forked."""
     env = {"FOB_FUNCTION": packed(PROGRAM, given)}
     return {"cmd": COMMAND, "env": env, "labels": ACTIVATED}
 
 
 @pytest.fixture
 def warm_engine(engine: live.Engine, launcher: str) -> live.Engine:
-    """An engine with no app, which already forks what it can."""
+    """An engine without apps that already has its zygote, if the launcher has one."""
     if launcher == "zygote":
         engine.run("/first", **python("import time; time.sleep(1000)"))
         live.until(lambda: any("zygote is ready" in line for line in engine.log))
@@ -55,12 +55,12 @@ def warm_engine(engine: live.Engine, launcher: str) -> live.Engine:
 @pytest.mark.parametrize("launcher", ["zygote"])
 def test_the_label_of_an_app_decides_whether_it_is_forked(warm_engine: live.Engine) -> None:
     given = "import gc, time\nprint(gc.get_freeze_count() > 0, flush=True)\ntime.sleep(1000)"
-    for wanted, forked in (("zygote", "True\n"), ("process", "False\n")):
+    for name, forked in (("zygote", "True\n"), ("process", "False\n")):
         app = python(given)
-        app["labels"] = {"FOB_LAUNCHER": wanted}
-        warm_engine.run(f"/{wanted}", **app)
-        task = warm_engine.app(f"/{wanted}")["tasks"][0]["id"]
-        folder = warm_engine.home / "engine" / "tasks" / wanted / task.rpartition(".")[2]
+        app["labels"] = {"FOB_LAUNCHER": name}
+        warm_engine.run(f"/{name}", **app)
+        task = warm_engine.app(f"/{name}")["tasks"][0]["id"]
+        folder = warm_engine.home / "engine" / "tasks" / name / task.rpartition(".")[2]
         assert live.until(partial(text_of, folder / "stdout")) == forked
 
 
@@ -73,13 +73,13 @@ def test_a_task_gets_its_port_and_serves(engine: live.Engine) -> None:
     task = engine.running("/a")[0]
     url = f"http://{task['host']}:{task['ports'][0]}/"
 
-    def answers() -> bool:
+    def responds() -> bool:
         try:
             return requests.get(url, timeout=5).ok
         except requests.ConnectionError:
             return False
 
-    live.until(answers)
+    live.until(responds)
 
 
 @on_both_launchers
@@ -90,7 +90,7 @@ def test_an_activated_task_can_be_called_as_soon_as_it_is_placed(warm_engine: li
     assert os.path.exists(f"/proc/{pid}")
 
 
-def test_an_activated_task_runs_only_once_it_says_so(engine: live.Engine) -> None:
+def test_an_activated_task_is_running_only_after_its_mark(engine: live.Engine) -> None:
     engine.run("/a", "exec sleep 1000", labels=ACTIVATED)
     app = engine.app("/a")
     assert (app["tasksStaged"], app["tasksRunning"]) == (1, 0)
@@ -112,7 +112,7 @@ def failure_of(engine: live.Engine, app_id: str = "/a") -> Any:
     return live.until(lambda: engine.app(app_id).get("lastTaskFailure"), "a failure")
 
 
-def test_a_failure_tells_its_status_and_the_end_of_standard_error(engine: live.Engine) -> None:
+def test_a_failure_has_the_exit_status_and_the_end_of_standard_error(engine: live.Engine) -> None:
     engine.run("/a", "echo all is lost >&2; exit 7")
     failure = failure_of(engine)
     assert failure["state"] == "TASK_FAILED"
@@ -124,7 +124,7 @@ def test_a_signal_is_named(engine: live.Engine) -> None:
     assert failure_of(engine)["message"] == "Command was killed by SIGSEGV"
 
 
-def test_crash_loops_back_off_and_the_next_try_is_visible(engine: live.Engine) -> None:
+def test_crash_loops_back_off_and_the_delay_is_visible(engine: live.Engine) -> None:
     engine.run("/a", "exit 1", backoffSeconds=30)
     failure_of(engine)
     item = live.until(lambda: engine.get("/v2/queue")["queue"])[0]
@@ -133,22 +133,22 @@ def test_crash_loops_back_off_and_the_next_try_is_visible(engine: live.Engine) -
     assert engine.app("/a")["tasks"] == []
 
 
-def test_a_delay_can_be_skipped(engine: live.Engine) -> None:
+def test_a_backoff_can_be_skipped(engine: live.Engine) -> None:
     engine.run("/a", "exit 1", backoffSeconds=300)
     first = failure_of(engine)["taskId"]
     live.until(lambda: engine.get("/v2/queue")["queue"])
     assert engine.ask("DELETE", "/v2/queue//a/delay").status_code == 204
-    live.until(lambda: failure_of(engine)["taskId"] != first, "another try")
+    live.until(lambda: failure_of(engine)["taskId"] != first, "a retry")
 
 
-def test_what_failed_is_tried_again(engine: live.Engine, tmp_path: Path) -> None:
+def test_a_failed_task_is_retried(engine: live.Engine, tmp_path: Path) -> None:
     flag = tmp_path / "second"
     engine.run("/a", f"[ -e {flag} ] && exec sleep 1000; touch {flag}; exit 1", backoffSeconds=0.1)
     engine.running("/a")
 
 
 @on_both_launchers
-def test_what_cannot_be_imported_is_not_tried_again(warm_engine: live.Engine) -> None:
+def test_a_permanent_failure_is_not_retried(warm_engine: live.Engine) -> None:
     given = "import sys; print('Traceback', file=sys.stderr); sys.exit(3)"
     warm_engine.run("/a", **python(given), backoffSeconds=0)
     failure = failure_of(warm_engine)
@@ -156,18 +156,18 @@ def test_what_cannot_be_imported_is_not_tried_again(warm_engine: live.Engine) ->
     assert warm_engine.get("/v2/queue")["queue"] == []
     assert warm_engine.get("/v2/deployments") == []
     assert warm_engine.app("/a")["tasks"] == []
-    # ... until it is changed
+    # until the app is changed
     warm_engine.ask("PUT", "/v2/apps//a", json=python(SERVE))
     warm_engine.running("/a")
 
 
-def test_other_apps_may_use_status_3_as_they_like(engine: live.Engine) -> None:
+def test_status_3_of_other_apps_is_an_ordinary_failure(engine: live.Engine) -> None:
     engine.run("/a", "exit 3", backoffSeconds=0.05)
     first = failure_of(engine)["taskId"]
-    live.until(lambda: failure_of(engine)["taskId"] != first, "another try")
+    live.until(lambda: failure_of(engine)["taskId"] != first, "a retry")
 
 
-def test_a_start_that_takes_too_long_is_ended_and_told(engine: live.Engine) -> None:
+def test_a_start_that_takes_too_long_is_a_permanent_failure(engine: live.Engine) -> None:
     checks = [{"protocol": "TCP", "portIndex": 0, "gracePeriodSeconds": 1}]
     engine.run("/a", "exec sleep 1000", labels=ACTIVATED, healthChecks=checks)
     failure = failure_of(engine)
@@ -177,7 +177,9 @@ def test_a_start_that_takes_too_long_is_ended_and_told(engine: live.Engine) -> N
     assert engine.get("/v2/queue")["queue"] == []
 
 
-def test_a_stubborn_task_is_killed_after_its_grace(engine: live.Engine, tmp_path: Path) -> None:
+def test_a_task_that_ignores_sigterm_is_killed_after_its_grace_period(
+    engine: live.Engine, tmp_path: Path
+) -> None:
     ready = tmp_path / "ready"
     engine.run(
         "/a",
@@ -190,7 +192,7 @@ def test_a_stubborn_task_is_killed_after_its_grace(engine: live.Engine, tmp_path
     assert engine.get("/v2/tasks")["tasks"] == []
 
 
-def test_a_task_can_end_by_itself_when_it_is_asked_to(engine: live.Engine, tmp_path: Path) -> None:
+def test_a_task_can_clean_up_on_sigterm(engine: live.Engine, tmp_path: Path) -> None:
     said = tmp_path / "said"
     ready = tmp_path / "ready"
     engine.run(
@@ -202,7 +204,7 @@ def test_a_task_can_end_by_itself_when_it_is_asked_to(engine: live.Engine, tmp_p
     live.until(lambda: said.exists() and said.read_text() == "bye\n")
 
 
-def test_scaling_adds_and_takes_the_youngest(engine: live.Engine) -> None:
+def test_scaling_down_stops_the_youngest_tasks(engine: live.Engine) -> None:
     engine.run("/a", "exec sleep 1000")
     first = engine.running("/a")[0]["id"]
     engine.ask("PUT", "/v2/apps//a", json={"instances": 3})
@@ -236,12 +238,12 @@ def test_killing_with_scale_does_not_replace(engine: live.Engine) -> None:
 
 
 def declined(item: Any) -> list[Any]:
-    """The reasons for which the machine's offer was not taken."""
+    """The reasons for which the offer of the machine was declined."""
     entries = item["processedOffersSummary"]["rejectSummaryLastOffers"]
     return [entry for entry in entries if entry["declined"]]
 
 
-def test_what_does_not_fit_waits_with_its_reason_and_starts_when_room_appears(
+def test_an_app_without_room_waits_with_a_reason_and_starts_when_there_is_room(
     start_engine: Callable[..., live.Engine],
 ) -> None:
     engine = start_engine(FOB_CPUS="1", FOB_MEM="1000")
@@ -275,7 +277,7 @@ def test_removing_an_app_leaves_no_file(engine: live.Engine) -> None:
     live.until(lambda: not list(tasks.iterdir()), "its folder's end")
 
 
-def test_only_the_last_ended_tasks_keep_their_files(engine: live.Engine) -> None:
+def test_only_the_last_ended_tasks_keep_their_folders(engine: live.Engine) -> None:
     engine.run("/a", "echo hi; exit 1", backoffSeconds=0, backoffFactor=1)
     seen: set[str] = set()
 
@@ -306,7 +308,7 @@ def test_a_stop_stops_the_tasks_and_a_start_brings_them_back_on_the_same_ports(
 
 
 @on_both_launchers
-def test_an_engine_that_died_finds_its_tasks_running(
+def test_the_next_engine_adopts_the_tasks_of_one_that_was_killed(
     warm_engine: live.Engine, start_engine: Callable[..., live.Engine]
 ) -> None:
     warm_engine.run("/a", **python(SERVE))
@@ -318,12 +320,12 @@ def test_an_engine_that_died_finds_its_tasks_running(
     again = start_engine()
     assert again.running("/a") == [task]
     assert requests.get(url, timeout=5).text == pid
-    # and it is watched again: its end is seen, and it is replaced
+    # its end is noticed, and it is replaced
     os.kill(int(pid), signal.SIGKILL)
     live.until(lambda: again.running("/a")[0]["id"] != task["id"], "its replacement")
 
 
-def test_a_task_that_an_engine_died_over_while_it_started_runs(
+def test_a_task_that_was_starting_when_the_engine_died_is_running(
     start_engine: Callable[..., live.Engine],
 ) -> None:
     engine = start_engine()
@@ -331,9 +333,9 @@ def test_a_task_that_an_engine_died_over_while_it_started_runs(
     task = engine.running("/a")[0]
     engine.kill()
     with closing(Store(engine.home / "engine")) as store:
-        # as it was before it was kept that it runs
-        (kept,) = store.tasks()
-        store.put_task(replace(kept, state=TaskState.STARTING, started_at=None))
+        # as if the engine had died before it stored that the task runs
+        (record,) = store.tasks()
+        store.put_task(replace(record, state=TaskState.STARTING, started_at=None))
     again = start_engine()
     assert again.running("/a")[0]["id"] == task["id"]
     assert again.stop() == 0
@@ -377,7 +379,7 @@ def test_output_printed_while_no_engine_ran_is_not_lost(
     task = engine.running("/a")[0]["id"]
     engine.kill()
     go.touch()
-    time.sleep(0.3)  # nobody is there to ask whether it has printed
+    time.sleep(0.3)  # no engine can report that it has printed
     again = start_engine()
     again.running("/a")
     stdout = again.home / "engine" / "tasks" / "a" / task.rpartition(".")[2] / "stdout"
@@ -409,7 +411,7 @@ def test_the_timeline_of_a_task_is_complete(warm_engine: live.Engine) -> None:
     assert times == sorted(times)
 
 
-def test_nothing_of_the_engines_secrets_reaches_a_task(
+def test_nothing_private_of_the_engine_reaches_a_task(
     start_engine: Callable[..., live.Engine], tmp_path: Path
 ) -> None:
     engine = start_engine(FOB_TOKEN="secret", FOB_MARATHON_PASSWORD="secret")

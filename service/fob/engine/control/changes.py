@@ -79,8 +79,8 @@ class Changes:
         return self._deploy({app.id: None}, force)
 
     def kill(self, tasks: Iterable[Task], scale: bool, force: bool) -> Deployment | None:
-        """Kill `tasks`, which are then replaced. With `scale` they are not: first their apps are
-        scaled down, by the deployment that is returned."""
+        """Kill `tasks`. Their apps replace them, except with `scale`: then the apps are scaled down
+        first, by the deployment that is returned."""
         tasks = list(tasks)
         fewer: dict[str, Definition | None] = {}
         for app_id in {task.record.app_id for task in tasks} if scale else ():

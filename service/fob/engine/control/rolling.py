@@ -11,7 +11,7 @@ from fob.engine.tasks.app import App
 from fob.engine.tasks.task import Task
 
 
-def surplus_tasks(app: App) -> Iterator[tuple[Task, str]]:
+def tasks_to_stop(app: App) -> Iterator[tuple[Task, str]]:
     """Yield the tasks to stop now, each with the reason: outdated ones as far as new ones are
     available in their place, and current ones above the desired number."""
     available = sum(task.available for task in app.current())

@@ -1,4 +1,4 @@
-"""Starts of tasks: new ones, and idle ones that are called; those without room wait here."""
+"""Starts new tasks and wakes idle ones; apps and tasks wait here while there is no room."""
 
 import asyncio
 import logging

@@ -128,7 +128,7 @@ class Supervisor:
             return
         if self.deployments.postponed(app.id):
             return
-        for task, reason in list(rolling.surplus_tasks(app)):
+        for task, reason in list(rolling.tasks_to_stop(app)):
             task.kill(reason)
         self._start_missing(app)
         if app.settled():
@@ -241,8 +241,8 @@ class Supervisor:
             app.backoff.add_failure(app.definition, task.record.age_seconds)
 
     def _leave_ports(self, app: App, task: Task) -> None:
-        """Leave the socket of a task on demand to its replacement: connections wait in its queue
-        until that serves them."""
+        """Leave the socket of a task on demand to its replacement: connections wait in the queue of
+        the socket until the replacement accepts them."""
         if task.activation_socket and not task.failed_permanently:
             app.inherited_listeners.append(task.activation_socket.detach())
             task.activation_socket = None

@@ -126,7 +126,7 @@ async def _within(seconds: float, probe: Coroutine[Any, Any, T]) -> T:
     except OSError as error:
         raise ProbeFailed(error.strerror or str(error)) from error
     except (ValueError, EOFError, asyncio.LimitOverrunError) as error:
-        raise ProbeFailed(f"its response is not HTTP: {error}") from error
+        raise ProbeFailed(f"the response is not HTTP: {error}") from error
 
 
 async def _read(reader: asyncio.StreamReader, with_body: bool) -> ProbeResponse:

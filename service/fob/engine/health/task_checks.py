@@ -1,7 +1,7 @@
 """Which checks the engine performs for a task, and from when to when.
 
-A task that takes its socket from the engine says itself when it is ready, so no loop and no timer
-runs for it.
+A task that takes its socket from the engine reports itself when it is ready, so no loop and no
+timer runs for it.
 """
 
 from collections.abc import Callable
