@@ -14,9 +14,10 @@ from fob.timeline import utc_now
 MAX_RECENT = 2000  # events that a reader can get again after it lost its connection
 MAX_BACKLOG = 2000  # events that a reader may be behind before it is disconnected
 
-# Sending an event wakes its readers, which compete with a task that is starting for the CPU. So
-# only events that readers wait for are sent at once. All others, and the two states on the way to
-# TASK_RUNNING, are sent with the next urgent event, or after this delay.
+# Sending an event wakes its readers, which then compete for the CPU with a task that is starting
+# or with the response to the request that caused the event. So only events that readers wait for
+# are sent at once. All others, and the two states on the way to TASK_RUNNING, are sent with the
+# next urgent event, or after this delay.
 DELAY_SECONDS = 0.01
 STATES_OF_A_START = ("TASK_STAGING", "TASK_STARTING")
 URGENT = {

@@ -137,8 +137,9 @@ class Deployments:
         self._begin(list(deployment.step))
 
     def _begin(self, actions: list[Action]) -> None:
-        # Stops begin at once. Starts begin after the response to the request that causes them: the
-        # client reads it while the tasks start.
+        # Stops begin at once. Starts begin after the response to the request that causes them, so
+        # that the client reads it while the tasks start: when starts came first, a fifth of the
+        # time of a registration was spent waiting for them.
         if any(action.kind is Kind.STOP for action in actions):
             self._carry_out_next(iter(actions))
         else:

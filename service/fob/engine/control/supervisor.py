@@ -201,8 +201,9 @@ class Supervisor:
             self._reports.log_and_store, task, task.state, message, keep_ended=self._stopping
         )
         if task.state is TaskState.RUNNING:
-            # Clients wait for this event, so it is published first. If the engine dies before the
-            # state is stored, the next one reads the mark, which is still in the task's pipe.
+            # Clients wait for this event, so it is published before the state is stored. If the
+            # engine dies in between, the next one learns the state from the mark: that is still in
+            # the task's pipe, which removes it in the next turn of the loop too, but later.
             self._reports.status(task, message)
             asyncio.get_running_loop().call_soon(log_and_store)
             self._checks.begin(task, deploying=bool(self.deployments.of(task.record.app_id)))
