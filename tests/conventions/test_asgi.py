@@ -240,7 +240,7 @@ def test_an_error_after_the_response_is_logged(serve: Serve) -> None:
         ),
         ("await begin(send)\nawait begin(send)", "invalid_result", "after its http.response.start"),
         ("await send({'type': 'http.response.start'})", "invalid_result", "KeyError('status')"),
-        ("await begin(send, 200, ('a', 'b'))", "invalid_result", "no good http.response.start"),
+        ("await begin(send, 200, ('a', 'b'))", "invalid_result", "an invalid http.response.start"),
         ("await begin(send)\nawait say(send, 'text')", "invalid_result", "a str in the body"),
         ("await begin(send, 99)\nawait say(send)", "invalid_result", "99 is not the status"),
     ],

@@ -86,7 +86,7 @@ def test_headers_of_the_connection_are_set_by_the_runner(serve: Serve) -> None:
         ("'', 200, {'X': '\\u20ac'}", "not Latin-1"),
         ("'', 150, {}", "150 is not the status of a response"),
         ("{1, 2}, 200, {'X': object()}", None),
-        ("object(), 200, {}", "the body is a object that JSON cannot hold"),
+        ("object(), 200, {}", "the body is a object that JSON cannot represent"),
         ("(x for x in ['a', {}]), 200, {'Content-Length': 'b'}", "the Content-Length 'b'"),
     ],
 )
@@ -160,7 +160,7 @@ def test_an_exception_before_the_first_piece_is_a_500(serve: Serve) -> None:
     ("fault", "logged"),
     [
         ("1 / 0", "ZeroDivisionError"),
-        ("yield {}", "goes on with a dict"),
+        ("yield {}", "continued with a dict"),
         ("import sys; sys.exit()", "SystemExit"),
     ],
     ids=["1 / 0", "yield {}", "import sys; sys.exit()"],

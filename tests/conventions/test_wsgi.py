@@ -167,7 +167,7 @@ def test_exc_info_after_the_head_was_sent_is_raised(serve: Serve) -> None:
         ("1 / 0", "exception", "division by zero"),
         (OK + "1 / 0", "exception", "division by zero"),
         (OK + "raise SystemExit", "exception", "SystemExit"),
-        ("return [b'a']", "invalid_result", "start_response was not called"),
+        ("return [b'a']", "invalid_result", "a body before start_response was called"),
         ("return None", "exception", "NoneType"),
         (OK + "return 'abc'", "invalid_result", "a str in the body"),
         (OK + "return ['a']", "invalid_result", "a str in the body"),

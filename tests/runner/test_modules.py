@@ -52,8 +52,8 @@ def test_a_package_hides_a_file_of_its_name() -> None:
         (["a.py", "b.py"], "", ["__main__.py, handler.py, main.py", "has a, b"]),
         (["data.json"], "", ["no entry module", "has none"]),
         (["p/__init__.py", "q/__init__.py"], "", ["has p, q"]),
-        (["a.py"], "b:f", ["'b:f' is no module", "has a"]),
-        (["a.py"], "b.c", ["'b.c' is no module", "has a"]),
+        (["a.py"], "b:f", ["'b:f' is not a module", "has a"]),
+        (["a.py"], "b.c", ["'b.c' is not a module", "has a"]),
     ],
 )
 def test_a_missing_entry_is_reported_with_what_was_tried_and_found(

@@ -40,7 +40,7 @@ def test_the_requested_entry_wins() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (zipped(GOOD)[:-1], "it is not a whole zip archive"),
+        (zipped(GOOD)[:-1], "it is not a complete zip archive"),
         (raw(Raw(b"../x.py")), "has a part that is empty, . or .."),
         (zipped({}), "it holds no files"),
     ],

@@ -227,7 +227,7 @@ class AsgiExchange:
             ]
             self.response = responses.HttpResponse(int(message["status"]), headers, b"")
         except (KeyError, TypeError, ValueError) as error:
-            raise invalid(f"no good http.response.start: {error!r}") from None
+            raise invalid(f"an invalid http.response.start: {error!r}") from None
 
     async def _body(self, response: responses.HttpResponse, piece: Any, more: bool) -> None:
         if not isinstance(piece, (bytes, bytearray, memoryview)):

@@ -100,7 +100,7 @@ class WsgiExchange:
     def _checked(self, piece: Any) -> responses.HttpResponse:
         """Check a piece of the body; return the response that it belongs to."""
         if self._response is None:
-            raise self._invalid("a body, and start_response was not called")
+            raise self._invalid("a body before start_response was called")
         if not isinstance(piece, bytes):
             raise self._invalid(f"a {type(piece).__name__} in the body, which must be bytes")
         return self._response

@@ -23,7 +23,7 @@ class Request:
         """Parse a head without its empty line. Raises RequestError if it is not strict HTTP/1."""
         lines = head.decode("latin-1").split("\r\n")
         if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
-            raise bad_request("a line does not end in CR LF")
+            raise bad_request("a line without CR LF at its end")
         if b"\0" in head:
             raise bad_request("a NUL byte")
         self._read_line(lines.pop(0))
@@ -33,7 +33,7 @@ class Request:
         expected = self.headers.get("expect", "").lower()
         self.expects = expected == "100-continue" and self.version == "HTTP/1.1"
         if expected not in ("", "100-continue"):
-            message = "the only expectation known is 100-continue"
+            message = "the only supported expectation is 100-continue"
             raise RequestError(417, "expectation_failed", message)
         choice = self.headers.get("connection", "").lower()
         self.keep = self.version == "HTTP/1.0" and "keep-alive" in choice
@@ -80,7 +80,7 @@ class Request:
             if length is not None or self.version == "HTTP/1.0":
                 raise bad_request("Transfer-Encoding with Content-Length, or in HTTP/1.0")
             if coding.lower() != "chunked":
-                message = "the only transfer coding known is chunked"
+                message = "the only supported transfer coding is chunked"
                 raise RequestError(501, "not_implemented", message)
             return -1
         if length is None:
@@ -133,7 +133,7 @@ class KnownHeads(dict):  # type: ignore[type-arg]
 
 
 def bad_request(message: str) -> RequestError:
-    return RequestError(400, "bad_request", f"not a good HTTP request: {message}")
+    return RequestError(400, "bad_request", f"not valid HTTP: {message}")
 
 
 def body_too_large() -> RequestError:

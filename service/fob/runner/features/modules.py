@@ -38,7 +38,7 @@ def entry_of(modules: dict[str, str], entry: str) -> tuple[str, str]:
         module, _, name = entry.rpartition(".")
         module = module or _default(modules)
     if module not in modules:
-        raise NoEntry(f"the entry {entry!r} is no module of the archive", list(modules))
+        raise NoEntry(f"the entry {entry!r} is not a module of the archive", list(modules))
     return module, name
 
 

@@ -116,7 +116,7 @@ def _json(value: Any) -> bytes:
         from fob.runner.features.tracebacks import words
 
         kind = type(value).__name__
-        message = f"the body is a {kind} that JSON cannot hold: {words(error)}"
+        message = f"the body is a {kind} that JSON cannot represent: {words(error)}"
         raise invalid(message) from None
 
 
@@ -251,7 +251,7 @@ def _form(first: Any) -> tuple[str, Callable[[Any], bytes]]:
         if isinstance(piece, (bytes, bytearray, memoryview)):
             return bytes(piece)
         kind = type(piece).__name__
-        raise invalid(f"a stream that began with text or bytes goes on with a {kind}")
+        raise invalid(f"a stream that started with text or bytes continued with a {kind}")
 
     if isinstance(first, str):
         return TEXT, plain

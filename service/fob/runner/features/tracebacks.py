@@ -70,7 +70,7 @@ def words(error: BaseException) -> str:
 def not_json(result: Any, error: Exception) -> dict[str, Any]:
     """The content of the response for a result that is not JSON; logged too."""
     kind = type(result).__name__
-    message = f"the function returned a {kind} that JSON cannot hold: {words(error)}"
+    message = f"the function returned a {kind} that JSON cannot represent: {words(error)}"
     log(message + "\n")
     return {"error": {"code": "not_json", "message": message, "details": {"type": kind}}}
 

@@ -38,7 +38,7 @@ class TooMuch(ValueError):
     """A limit is exceeded: `size` is more than `limit`."""
 
     def __init__(self, what: str, size: int, limit: int) -> None:
-        super().__init__(f"{what}, and {limit} is the most")
+        super().__init__(f"{what}, more than the limit of {limit}")
         self.size, self.limit = size, limit
 
 
@@ -67,19 +67,19 @@ def directory(body: bytes) -> tuple[list[Entry], int]:
     """The entries of the archive's directory, and where the directory starts."""
     at = body.rfind(b"PK\5\6")
     if not body.startswith((MAGIC, b"PK\5\6")) or at < 0 or at + END.size > len(body):
-        raise BadArchive("it is not a whole zip archive")
+        raise BadArchive("it is not a complete zip archive")
     _, _, _, _, count, size, start, comment = END.unpack_from(body, at)
     if count > MAX_FILES:
         raise TooMuch(f"it has {count} entries", count, MAX_FILES)
     if at + END.size + comment != len(body) or start + size != at:
-        raise BadArchive("it is damaged: its directory is not where it should be")
+        raise BadArchive("it is damaged: its directory is misplaced")
     entries, begin = [], start
     while start < at:
         entry = Entry(body, start)
         entries.append(entry)
         start = entry.next
     if start != at or len(entries) != count:
-        raise BadArchive("it is damaged: its directory does not have the size it should have")
+        raise BadArchive("it is damaged: its directory has another size than declared")
     return entries, begin
 
 
@@ -105,24 +105,24 @@ class Entry:
         if self.path.endswith("/") and self.size:
             what = "a folder with content"
         if what:
-            raise BadArchive(f"{self.path!r} is {what}; only plain files and folders are taken")
+            raise BadArchive(f"{self.path!r} is {what}; only plain files and folders are accepted")
 
     def content(self, body: bytes, limit: int) -> bytes:
         """The content; `limit` is where the next entry or the directory starts."""
         if body[self.at : self.at + 4] != MAGIC or self.at + LOCAL.size > limit:
-            raise self._damaged("its data is not where it should be")
+            raise self._damaged("its data is misplaced")
         _, _, flags, *_, name, extra = LOCAL.unpack_from(body, self.at)
         start = self.at + LOCAL.size
         end = start + name + extra + self.packed
         if end > limit:
             raise self._damaged("it overlaps with the next")
         if body[start : start + name] != self.name:
-            raise self._damaged("it has two names")
+            raise self._damaged("its two names differ")
         if (self.flags | flags) & ENCRYPTED:
             raise BadArchive(f"{self.path!r} is encrypted")
         content = self._unpacked(body[end - self.packed : end])
         if len(content) != self.size or zlib.crc32(content) != self.crc:
-            raise self._damaged("its content is not what it was when it was packed")
+            raise self._damaged("its content does not match its size and checksum")
         return content
 
     def _unpacked(self, data: bytes) -> bytes:
@@ -137,7 +137,7 @@ class Entry:
         except zlib.error:
             raise self._damaged("it cannot be unpacked") from None
         if not unpacker.eof or unpacker.unused_data:
-            raise self._damaged("it unpacks to another size than it says")
+            raise self._damaged("it unpacks to another size than declared")
         return content
 
     def _damaged(self, problem: str) -> BadArchive:
@@ -164,7 +164,7 @@ def path_of(name: bytes) -> str:
     if len(name) > MAX_NAME_BYTES:
         problem = f"is longer than {MAX_NAME_BYTES} bytes"
     elif not path.isprintable():
-        problem = "has a character that cannot be printed"
+        problem = "has an unprintable character"
     elif "\\" in path:
         problem = "has a backslash"
     elif path[:1] == "/" or path[1:2] == ":":
