@@ -76,6 +76,7 @@ class Server:
         self.workers: list[Worker] = []
         self.overdue: list[Worker] = []  # whose call is out of time and has not ended
         self.waiting = 0  # workers that wait for the lead
+        # a Lock, since another thread than its owner may release it: the one that takes the lead
         self.lead = threading.Lock()
         self.slow = self.stopping = self.forked = False
         # a pipe that ends a sleep of the main thread: signals and calls write to it
@@ -108,6 +109,8 @@ class Server:
     def open(self) -> None:
         """Accept clients, and let signals end `run`."""
         self.connections.open()
+        # Python restarts an interrupted poll() after the handler (PEP 475), so a signal alone would
+        # not end it; the byte that the interpreter writes to this pipe does.
         signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
         on_signals(self._on_signal)
 
@@ -165,10 +168,10 @@ class Server:
                 if connection := find(fd):
                     self.serve(worker, connection)
                 else:
-                    self.send_held(worker)
+                    self.send_held(worker)  # first: the sockets may be handed over
                     self._attend(worker, fd)
                 if not worker.leading:
-                    break  # the epoll reports the rest to the new leader
+                    break  # the epoll is level-triggered: it reports the rest to the new leader
             else:
                 self.send_held(worker)
 
