@@ -98,8 +98,8 @@ class Request:
 
     def with_header(self, name: str, value: str) -> Request:
         """A copy with one more header."""
-        other = self.copy()
-        other.headers = self.headers | {name: value}
+        other = Request.__new__(Request)
+        other.__dict__ = self.__dict__ | {"headers": self.headers | {name: value}}
         return other
 
     @property

@@ -245,9 +245,9 @@ class Server:
         if response:
             data = connection.encode(response, request, self.stopping)
             last = not (connection.buffer or connection.closing)
-            quick = took < QUICK and len(data) < MAX_HELD_BYTES
             # the first response is not held: it must not wait for its mark, which wakes the engine
-            if last and worker.leading and self.served_one and quick:
+            may_hold = last and worker.leading and self.served_one
+            if may_hold and took < QUICK and len(data) < MAX_HELD_BYTES:
                 worker.held.append((connection, data))
             else:
                 connection.send(data)
