@@ -2,11 +2,15 @@
 
 import json
 import socket
+from datetime import datetime, timedelta, timezone
+from urllib.parse import quote
 
 import pytest
 import requests
 
 import live
+
+GONE = "1999-01-01T00:00:00.000Z"  # a version that is not stored
 
 
 def test_ping_needs_no_token(engine: live.Engine) -> None:
@@ -146,8 +150,33 @@ def test_an_app_can_be_rolled_back_to_an_earlier_version(engine: live.Engine) ->
     assert engine.get(f"/v2/apps//a/versions/{first}")["env"] == {"N": "1"}
     assert engine.ask("PUT", "/v2/apps//a?force=true", json={"version": first}).ok
     assert engine.app("/a")["env"] == {"N": "1"}
-    response = engine.ask("PUT", "/v2/apps//a?force=true", json={"version": "1999"})
+    response = engine.ask("PUT", "/v2/apps//a?force=true", json={"version": GONE})
     assert response.status_code == 404
+
+
+def test_a_version_may_be_written_in_another_time_zone(engine: live.Engine) -> None:
+    version = engine.run("/a", "exec sleep 1000", env={"N": "1"})["version"]
+    east = datetime.fromisoformat(version).astimezone(timezone(timedelta(hours=2))).isoformat()
+    assert engine.get("/v2/apps//a/versions/" + quote(east))["env"] == {"N": "1"}
+
+
+@pytest.mark.parametrize(
+    "text", ["1999", "now", "2016-02-30T00:00:00Z", "2016-02-03T04:05:06", "x/y"]
+)
+def test_a_malformed_version_is_no_timestamp(engine: live.Engine, text: str) -> None:
+    engine.run("/g/a", "exec sleep 1000")
+    assert engine.ask("PUT", "/v2/groups//g?force=true", json={"dependencies": []}).ok
+    written = quote(text, safe="")
+    responses = [
+        engine.ask("PUT", "/v2/apps//g/a?force=true", json={"version": text}),
+        engine.ask("PUT", "/v2/groups//g?force=true", json={"version": text}),
+        engine.ask("GET", f"/v2/apps//g/a/versions/{written}"),
+        engine.ask("GET", f"/v2/groups//g/versions/{written}"),
+        engine.ask("GET", f"/v2/groups/versions/{written}"),
+    ]
+    message = f"Invalid timestamp provided '{text}'. Expecting ISO-8601 datetime string."
+    for response in responses:
+        assert (response.status_code, response.json()) == (422, {"message": message})
 
 
 def test_restart_accepts_an_empty_body(engine: live.Engine) -> None:
@@ -255,7 +284,7 @@ def test_a_chunk_of_a_file_that_splits_a_character_keeps_its_bytes(engine: live.
     url = f"/agent/{task['slaveId']}/files/read"
     piece = {"path": path, "offset": 0, "length": 2}
     live.until(lambda: engine.get(url, params={"path": path, "offset": -1})["offset"] == 4)
-    assert engine.ask("GET", url, params=piece).content == b'{"data": "h\xc3", "offset": 0}'
+    assert engine.ask("GET", url, params=piece).content == b'{"data":"h\xc3","offset":0}'
 
 
 def test_a_path_outside_the_task_folders_is_404(engine: live.Engine) -> None:
@@ -272,3 +301,41 @@ def test_the_engine_listens_on_loopback_only(engine: live.Engine) -> None:
     port = int(engine.url.rpartition(":")[2])
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+def test_the_leader_abdicates_and_is_the_leader_again(engine: live.Engine) -> None:
+    response = engine.ask("DELETE", "/v2/leader")
+    assert (response.status_code, response.json()) == (200, {"message": "Leadership abdicated"})
+    assert engine.url.endswith(engine.get("/v2/leader")["leader"])
+
+
+def test_json_has_no_spaces(engine: live.Engine) -> None:
+    engine.run("/a", "exec sleep 1000", labels={"a": "b, c: d"})
+    for path in ("/v2/apps", "/v2/info", "/v2/queue", "/v2/tasks", "/v2/nothing", "/metrics"):
+        text = engine.ask("GET", path).text
+        assert text == json.dumps(json.loads(text), separators=(",", ":"))
+
+
+def test_metrics_count_what_there_is(engine: live.Engine) -> None:
+    def numbers() -> dict[str, float]:
+        metrics = engine.get("/metrics")
+        assert metrics.keys() == {"version", "gauges", "counters", "histograms", "meters", "timers"}
+        assert all(each.keys() == {"value"} for each in metrics["gauges"].values())
+        assert all(each.keys() == {"count"} for each in metrics["counters"].values())
+        both = metrics["gauges"] | metrics["counters"]
+        return {name: number for name, each in both.items() for number in each.values()}
+
+    marathon = "service.mesosphere.marathon."
+    before = numbers()
+    assert before[marathon + "app.count"] == before[marathon + "task.running.count"] == 0
+    engine.run("/g/a", "exec sleep 1000", instances=2)
+    engine.running("/g/a", 2)
+    after = numbers()
+    assert (after[marathon + "app.count"], after[marathon + "task.running.count"]) == (1, 2)
+    assert after[marathon + "group.count"] == before[marathon + "group.count"] + 1
+    assert after["fob.engine.cpus.free"] < before["fob.engine.cpus.free"]
+    for growing in (marathon + "uptime", "fob.engine.responses.2xx"):
+        assert after[growing] > before[growing]
+    assert after["fob.engine.events.deployment_success"] >= 1
+    assert engine.ask("GET", "/service/marathon/metrics").ok
+    assert requests.get(engine.url + "/metrics", timeout=5).status_code == 401

@@ -128,7 +128,7 @@ def test_containers_do_not_run_on_demand() -> None:
         ({"type": "DOCKER"}, {"cmd": "x"}, "/container/docker", "not defined"),
         ({"type": "LXC", "docker": {"image": "x"}}, {}, "/container/type", "unknown.enum"),
         ({"docker": "x"}, {}, "/container/docker", "expected.jsobject"),
-        ({"docker": {}}, {}, "/container/docker/image", "path.missing"),
+        ({"docker": {}}, {}, "/container/docker/image", "is undefined on object"),
         ({"docker": {"image": ""}}, {}, "/container/docker/image", "minLength"),
         (docker(privileged="yes"), {}, "/container/docker/privileged", "expected.jsboolean"),
         (docker(network="USER"), {}, "/container/docker/network", "BRIDGE and HOST, not USER"),
@@ -136,7 +136,7 @@ def test_containers_do_not_run_on_demand() -> None:
             docker(parameters=[{"key": "a"}]),
             {},
             "/container/docker/parameters(0)/value",
-            "path.missing",
+            "is undefined on object",
         ),
         (
             docker(portMappings=[{"containerPort": 70000}]),

@@ -191,9 +191,27 @@ def test_a_group_can_be_set_to_an_earlier_version(engine: live.Engine) -> None:
     have(engine, {"id": "/g", "version": first})
     assert ids(engine) == ["/g/a", "/g/b"]
     assert engine.app("/g/a")["mem"] == 16
-    unknown = engine.ask("PUT", "/v2/groups//g?force=true", json={"version": "1999"})
+    gone = "1999-01-01T00:00:00.000Z"
+    unknown = engine.ask("PUT", "/v2/groups//g?force=true", json={"version": gone})
     assert unknown.status_code == 422
-    assert engine.ask("GET", "/v2/groups//g/versions/1999").status_code == 404
+    assert engine.ask("GET", f"/v2/groups//g/versions/{gone}").status_code == 404
+
+
+@pytest.mark.parametrize("parameters", ["", "?dryRun=true"])
+def test_scaling_a_group_that_does_not_exist_creates_an_empty_one(
+    engine: live.Engine, parameters: str
+) -> None:
+    response = engine.ask("PUT", f"/v2/groups//g/h{parameters}", json={"scaleBy": 2})
+    assert response.status_code == 200, response.text
+    if parameters:
+        assert response.json() == {"steps": []}
+        assert engine.ask("GET", "/v2/groups//g/h").status_code == 404
+        return
+    assert response.json().keys() == {"version", "deploymentId"}
+    group = engine.get("/v2/groups//g/h")
+    assert (group["id"], group["apps"], group["groups"]) == ("/g/h", [], [])
+    assert engine.ask("PUT", "/v2/groups//i", json={"scaleBy": -1}).status_code == 422
+    assert engine.ask("GET", "/v2/groups//i").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["scaleBy", "version"])

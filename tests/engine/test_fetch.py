@@ -308,7 +308,7 @@ def test_a_cached_file_is_fetched_once(engine: live.Engine, site: Site) -> None:
 @pytest.mark.parametrize(
     ("item", "path", "error"),
     [
-        ({}, "/fetch(0)/uri", "error.path.missing"),
+        ({}, "/fetch(0)/uri", "'uri' is undefined on object: {}"),
         ({"uri": "x"}, "/fetch(0)/uri", "URI has invalid syntax."),
         (
             {"uri": "hdfs://x/y"},

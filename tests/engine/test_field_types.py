@@ -36,7 +36,7 @@ MIN, MAX, ENUM = "error.min", "error.max", "error.unknown.enum.literal"
         ("env", [], "", OBJECT),
         ("env", {"A": 1}, "/A", STRING),
         ("env", {"A": None}, "/A", STRING),
-        ("env", {"A": {}}, "/A/secret", "error.path.missing"),
+        ("env", {"A": {}}, "/A/secret", "'secret' is undefined on object: {}"),
         ("env", {"A": "\0"}, "/A", "error.pattern"),
         ("labels", {"A": None}, "/A", STRING),
         ("cmd", 5, "", STRING),
@@ -59,7 +59,12 @@ MIN, MAX, ENUM = "error.min", "error.max", "error.unknown.enum.literal"
         ("healthChecks", [{"portIndex": -1}], "(0)/portIndex", MIN),
         ("healthChecks", [{"intervalSeconds": 0.5}], "(0)/intervalSeconds", INT),
         ("healthChecks", [{"ignoreHttp1xx": 1}], "(0)/ignoreHttp1xx", BOOLEAN),
-        ("healthChecks", [{"command": {}}], "(0)/command/value", "error.path.missing"),
+        (
+            "healthChecks",
+            [{"command": {}}],
+            "(0)/command/value",
+            "'value' is undefined on object: {}",
+        ),
         ("readinessChecks", [{"timeoutSeconds": 0}], "(0)/timeoutSeconds", MIN),
         (
             "readinessChecks",
@@ -74,13 +79,14 @@ MIN, MAX, ENUM = "error.min", "error.max", "error.unknown.enum.literal"
         ("unreachableStrategy", "enabled", "", ENUM),
         ("unreachableStrategy", {"expungeAfterSeconds": -1}, "/expungeAfterSeconds", MIN),
         ("constraints", [["a", 1]], "(0)(1)", STRING),
-        ("fetch", [{}], "(0)/uri", "error.path.missing"),
+        ("fetch", [{}], "(0)/uri", "'uri' is undefined on object: {}"),
+        ("fetch", [{"uri": None}], "(0)/uri", STRING),
         ("fetch", [{"uri": "x" * 1025}], "(0)/uri", "error.maxLength"),
         ("fetch", [{"uri": "/x", "cache": 1}], "(0)/cache", BOOLEAN),
         ("uris", [""], "(0)", "error.minLength"),
         ("networks", [{"mode": "user"}], "(0)/mode", ENUM),
-        ("secrets", {"a": {}}, "/a/source", "error.path.missing"),
-        ("container", {"docker": {}}, "/docker/image", "error.path.missing"),
+        ("secrets", {"a": {}}, "/a/source", "'source' is undefined on object: {}"),
+        ("container", {"docker": {}}, "/docker/image", "'image' is undefined on object: {}"),
         ("container", {"volumes": [{"mode": "RX"}]}, "/volumes(0)/mode", ENUM),
     ],
 )
@@ -90,6 +96,25 @@ def test_a_wrong_value_is_named_by_its_path(key: str, wrong: Any, path: str, err
     (fault,) = caught.value.body["details"]
     assert caught.value.body["message"] == "Invalid JSON"
     assert (fault["path"], fault["errors"][0]) == (f"/{key}{path}", error)
+
+
+def test_a_missing_key_repeats_the_object_up_to_a_limit() -> None:
+    for body, shown in (
+        ({"cmd": "x"}, '{"cmd":"x"}'),
+        ({"cmd": 2000 * "x"}, '{"cmd":"' + 992 * "x" + "..."),
+    ):
+        with pytest.raises(ApiError) as caught:
+            app_definitions.complete(body)
+        assert caught.value.body == {
+            "message": "Invalid JSON",
+            "details": [{"path": "/id", "errors": [f"'id' is undefined on object: {shown}"]}],
+        }
+
+
+def test_an_unknown_word_has_a_code_only() -> None:
+    with pytest.raises(ApiError) as caught:
+        app_definitions.complete({"id": "/a", "cmd": "x", "killSelection": "FIRST"})
+    assert caught.value.body["details"] == [{"path": "/killSelection", "errors": [ENUM]}]
 
 
 def test_a_fault_with_a_code_has_a_message_too() -> None:

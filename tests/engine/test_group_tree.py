@@ -86,13 +86,34 @@ def test_every_fault_is_named_with_its_path() -> None:
     }
     assert faults(body) == {
         "/apps(0)/cpus": ["error.min", "got -1.0, expected 0.0 or more"],
-        "/apps(1)/id": ["error.path.missing"],
-        "/apps(2)/id": ["Identifier is not child of '/g'. Hint: use relative paths."],
-        "/apps(3)/id": faults({"apps": [app("A_b")]})["/apps(0)/id"],
+        "/apps(1)/id": ["""'id' is undefined on object: {"cmd":"true"}"""],
         "/groups(0)/apps(1)/mem": ["error.expected.jsnumber"],
-        "/groups(1)/id": ["error.path.missing"],
         "/dependencies": ["error.expected.jsarray"],
     }
+
+
+def test_contradictions_are_named_when_every_value_can_be_read() -> None:
+    body = {
+        "apps": [app("/x/y"), app("A_b"), {"id": "c"}],
+        "groups": [{}, {"id": "h", "groups": [{"apps": [app("/x/z")]}]}],
+    }
+    (wrong,) = faults({"apps": [app("A_b")]}).values()
+    assert faults(body) == {
+        "/apps(0)/id": ["Identifier is not child of '/g'. Hint: use relative paths."],
+        "/apps(1)/id": wrong,
+        "/apps(2)": [
+            "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'."
+        ],
+        "/groups(0)/id": ["must not be empty"],
+        "/groups(1)/groups(0)/id": ["must not be empty"],
+    }
+
+
+@pytest.mark.parametrize("group", [{}, {"id": "h"}, {"id": "/elsewhere"}, {"id": "A_b"}])
+def test_of_an_app_without_an_id_nothing_else_is_reported(group: Any) -> None:
+    body = {"groups": [group | {"apps": [{}]}]}
+    assert faults(body) == {"/groups(0)/apps(0)/id": ["'id' is undefined on object: {}"]}
+    assert faults({"apps": [{"id": None}]}) == {"/apps(0)/id": ["error.expected.jsstring"]}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +122,9 @@ def test_every_fault_is_named_with_its_path() -> None:
         ([], "/"),
         ({"apps": {}}, "/apps"),
         ({"groups": 1}, "/groups"),
-        ({"apps": [1]}, "/apps(0)/id"),
+        ({"apps": [1]}, "/apps(0)"),
+        ({"groups": [1]}, "/groups(0)"),
+        ({"groups": [{"apps": [{"cmd": 1}]}]}, "/groups(0)/apps(0)/cmd"),
     ],
 )
 def test_a_body_of_the_wrong_shape_is_refused(body: Any, path: str) -> None:

@@ -51,8 +51,8 @@ def shared(value: Any) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """Serialise to JSON; a `ChunkedText` becomes an ordinary string."""
-    return json.dumps(value, default=_joined)
+    """Serialise to JSON without spaces; a `ChunkedText` becomes an ordinary string."""
+    return _ENCODER.encode(value)
 
 
 def _chunked(text: str) -> ChunkedText:
@@ -64,3 +64,6 @@ def _joined(value: Any) -> str:
     if isinstance(value, ChunkedText):
         return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON serializable")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_joined)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+UNDEFINED = " is undefined on object: "  # in the error of a missing key, which repeats the object
+
 
 class ApiError(Exception):
     """An HTTP status and a JSON body in Marathon's shape: `{"message": ...}` plus `extra`."""
@@ -19,10 +21,21 @@ def app_not_found(app_id: str) -> ApiError:
 def invalid(details: list[dict[str, Any]]) -> ApiError:
     """422; `details` is a list of `{"path": "/cpus", "errors": ["..."]}`.
 
-    Marathon's message is "Invalid JSON" when any value has the wrong type or is out of range.
+    Marathon's message is "Invalid JSON" when any value is missing, has the wrong type or is out of
+    range.
     """
-    unread = any(error.startswith("error.") for each in details for error in each["errors"])
+    unread = any(is_unread(error) for each in details for error in each["errors"])
     return ApiError(422, "Invalid JSON" if unread else "Object is not valid", details=details)
+
+
+def is_unread(error: str) -> bool:
+    """Whether the error is one of Marathon's for a value that it could not read."""
+    return error.startswith("error.") or UNDEFINED in error
+
+
+def invalid_timestamp(text: str) -> ApiError:
+    message = f"Invalid timestamp provided '{text}'. Expecting ISO-8601 datetime string."
+    return ApiError(422, message)
 
 
 def app_exists(app_id: str) -> ApiError:

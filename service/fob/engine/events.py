@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +105,7 @@ class Events:
 
     def __init__(self, first: int = 1) -> None:
         self._ids = itertools.count(first)
+        self.published: Counter[str] = Counter()  # by type
         self._recent: deque[Event] = deque(maxlen=MAX_RECENT)
         self._subscriptions: set[EventSubscription] = set()
 
@@ -113,6 +114,7 @@ class Events:
         data = {"eventType": type_, "timestamp": utc_now(), **payload}
         event = Event(next(self._ids), type_, data)
         self._recent.append(event)
+        self.published[type_] += 1
         for subscription in self._subscriptions:
             subscription.offer(event)
 

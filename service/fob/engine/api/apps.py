@@ -7,6 +7,7 @@ from fob.engine.api import embeds, selectors
 from fob.engine.api.base import MarathonHandler
 from fob.engine.definitions import app_definitions
 from fob.engine.definitions.app_definitions import Definition, fault
+from fob.engine.definitions.field_types import undefined
 from fob.engine.errors import ApiError, invalid
 from fob.engine.tasks.app import App
 
@@ -47,8 +48,10 @@ class AppsHandler(MarathonHandler):
         if not isinstance(bodies, list):
             raise invalid([fault("/", "error.expected.jsarray")])
         for index, body in enumerate(bodies):
-            if not isinstance(body, dict) or not isinstance(body.get("id"), str):
-                raise invalid([fault(f"({index})/id", "error.path.missing")])
+            if not isinstance(body, dict):
+                raise invalid([fault(f"({index})", "error.expected.jsobject")])
+            if not isinstance(body.get("id"), str):
+                raise invalid([fault(f"({index})/id", undefined("id", body))])
         return [(app_definitions.resolve(body["id"], "/"), body) for body in bodies]
 
     def _deploy(self, bodies: list[tuple[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from fob.engine.api import embeds, strict
 from fob.engine.control.changes import Changes
 from fob.engine.control.deployment import Deployment
 from fob.engine.control.supervisor import Supervisor
-from fob.engine.definitions import app_definitions
+from fob.engine.definitions import app_definitions, timestamps
 from fob.engine.definitions.app_definitions import Definition, fault
 from fob.engine.errors import ApiError
 from fob.engine.events import Events
@@ -139,10 +139,12 @@ class MarathonHandler(RequestHandler):
         if any(body[key] is not None for key in body.keys() - {"id", "version"}):
             message = "The 'version' field may only be combined with the 'id' field."
             raise errors.invalid([fault("/", message)])
-        return self.version_of(app, str(body["version"]))
+        return self.version_of(app, body["version"])
 
-    def version_of(self, app: App, version: str) -> Definition:
-        """Return the app's definition at `version`; raises `ApiError` 404 if it is not stored."""
+    def version_of(self, app: App, given: Any) -> Definition:
+        """Return the app's definition at the version `given`; raises `ApiError` 404 if that is not
+        stored, 422 if it is not a timestamp."""
+        version = timestamps.in_utc(given)
         definition = self.changes.definition(app, version)
         if definition is None:
             raise ApiError(404, f"App '{app.id}' does not exist in version {version}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from fob.engine.api import embeds
 from fob.engine.api.base import MarathonHandler
-from fob.engine.definitions import app_definitions, group_tree
+from fob.engine.definitions import app_definitions, group_tree, timestamps
 from fob.engine.definitions.app_definitions import fault
 from fob.engine.definitions.group_tree import FIELDS, Tree
 from fob.engine.errors import ApiError, invalid
@@ -76,12 +76,13 @@ class GroupsHandler(MarathonHandler):
                 [fault(f"/{alone[0]}", "not allowed in conjunction with other properties.")]
             )
         if "version" in alone:
-            message = f"Group {group_id} not available in version {body['version']}"
-            content = _content(self, group_id, body["version"], ApiError(422, message))
+            version = timestamps.in_utc(body["version"])
+            message = f"Group {group_id} not available in version {version}"
+            content = _content(self, group_id, version, ApiError(422, message))
             return group_tree.update(content, group_id, Tree())
-        now = self.changes.tree(group_id) if group_id in self.changes.groups else Tree()
+        new = Tree(groups={group_id: ()})
+        now = self.changes.tree(group_id) if group_id in self.changes.groups else new
         if "scaleBy" in alone:
-            self.changes.tree(group_id)  # 404 if it does not exist
             return group_tree.scale(now, body["scaleBy"])
         return group_tree.update(body, group_id, now)
 
@@ -110,14 +111,14 @@ class GroupVersionHandler(MarathonHandler):
     def get(self, group: str | None, version: str) -> None:
         group_id = app_definitions.absolute(group or "")
         missing = ApiError(404, f"Group '{group_id}' does not exist")
-        self.send(_content(self, group_id, version, missing))
+        self.send(_content(self, group_id, timestamps.in_utc(version), missing))
 
 
 def _content(
-    handler: MarathonHandler, group_id: str, version: Any, missing: ApiError
+    handler: MarathonHandler, group_id: str, version: str, missing: ApiError
 ) -> dict[str, Any]:
     """Return the content of the group at `version`; raises `missing` if it is not stored."""
-    content = handler.changes.group_versions(group_id).get(str(version))
+    content = handler.changes.group_versions(group_id).get(version)
     if content is None:
         raise missing
     found: dict[str, Any] = json.loads(content)

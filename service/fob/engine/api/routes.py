@@ -8,6 +8,7 @@ from fob.engine.api import (
     apps,
     deployments,
     groups,
+    metrics,
     stream,
     system,
     tasks,
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 PREFIXES = ("", r"/+service/+marathon")
 _ID = r"/*(.+?)"
 ROUTES: list[tuple[str, type[MarathonHandler]]] = [
+    (r"/+metrics/*", metrics.MetricsHandler),
     (r"/+v2/+info/*", system.InfoHandler),
     (r"/+v2/+leader/*", system.LeaderHandler),
     (r"/+v2/+plugins/*", system.PluginsHandler),
@@ -50,13 +52,20 @@ AGENT_ROUTES: list[tuple[str, type[MarathonHandler]]] = [
 
 def application(engine: EngineParts) -> Application:
     """Return the application; it responds to unknown paths with 404 in Marathon's shape."""
+    requests = metrics.Requests()
+
+    def log_request(handler: RequestHandler) -> None:
+        requests.count(handler)
+        _log_request(handler)
+
     routes = [(prefix + path, handler) for prefix in PREFIXES for path, handler in ROUTES]
     return Application(
         [(path, handler, {"engine": engine}) for path, handler in [*routes, *AGENT_ROUTES]]
         + [(path, system.PingHandler) for path in (r"/ping", r"/service/marathon/ping")],
         default_handler_class=UnknownUriHandler,
         default_handler_args={"engine": engine},
-        log_function=_log_request,
+        log_function=log_request,
+        requests=requests,
         leader=f"http://{engine.address}",
     )
 

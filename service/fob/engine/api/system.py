@@ -44,6 +44,11 @@ class LeaderHandler(MarathonHandler):
     def get(self) -> None:
         self.send({"leader": self.engine.address})
 
+    def delete(self) -> None:
+        """Confirm, as a leader of Marathon does. This engine is then elected again at once, for
+        there is no other candidate."""
+        self.send({"message": "Leadership abdicated"})
+
 
 class PluginsHandler(MarathonHandler):
     def get(self) -> None:

@@ -8,8 +8,8 @@ from fob.engine.api.base import MarathonHandler
 from fob.engine.definitions import app_definitions
 from fob.engine.definitions.field_types import (
     Faults,
-    fault,
     list_of,
+    object_of,
     text,
 )
 from fob.engine.errors import ApiError, invalid
@@ -20,7 +20,7 @@ from fob.engine.tasks.marathon_json import Json
 from fob.engine.tasks.task import Task
 
 FILE_CHUNK_BYTES = 2**20
-_IDS = list_of(text())
+_BODY = object_of({"ids": list_of(text())}, ["ids"])
 _TASK_ID = re.compile(r".+[._][^._]+")
 
 
@@ -88,11 +88,8 @@ class TasksHandler(TaskListHandler):
 class TasksDeleteHandler(TaskKillHandler):
     def post(self) -> None:
         body = self.body()
-        ids = body.get("ids") if isinstance(body, dict) else None
-        if ids is None:
-            raise invalid([fault("/ids", "error.path.missing")])
         faults: Faults = []
-        _IDS(ids, (None, "ids"), faults)
+        ids = _BODY(body, None, faults).get("ids", [])
         if faults:
             raise invalid(faults)
         if malformed := [id_ for id_ in ids if not _TASK_ID.fullmatch(id_)]:
@@ -127,7 +124,7 @@ class ReadFileHandler(MarathonHandler):
         """Send the bytes unchanged, as Mesos does, even if they are not UTF-8: a chunk of a file
         may end in the middle of a character."""
         body = {"data": data.decode("utf-8", "surrogateescape"), "offset": offset}
-        text = json.dumps(body, ensure_ascii=False)
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
         self.set_header("Content-Type", "application/json")
         self.finish(text.encode("utf-8", "surrogateescape"))
 

@@ -85,7 +85,7 @@ def complete(body: Any, app_id: str | None = None) -> Definition:
     """
     faults: Faults = []
     given: Definition = fields.parse(body, None, faults)
-    id_ = fields.parse_id(app_id or (body.get("id") if isinstance(body, dict) else None), faults)
+    id_ = fields.parse_id({"id": app_id} if app_id else body, faults)
     _check(faults)
     definition = DEFAULTS | fields.modernized(given) | {"id": id_}
     _check(list(rules.legacy_faults(given)) or list(rules.faults(definition)))

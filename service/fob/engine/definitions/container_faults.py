@@ -23,6 +23,7 @@ from fob.engine.definitions.field_types import (
     object_of,
     one_of,
     text,
+    undefined,
 )
 
 Json = dict[str, Any]
@@ -183,6 +184,6 @@ def _volume_faults(path: str, volume: Json) -> Iterator[Json]:
         return
     for key in ("hostPath", "containerPath"):
         if key not in volume:
-            yield fault(f"{path}/{key}", "error.path.missing")
+            yield fault(f"{path}/{key}", undefined(key, volume))
         elif not volume[key].startswith("/"):
             yield fault(f"{path}/{key}", "must be an absolute path")

@@ -3,10 +3,13 @@
 Marathon 1.5 names some faults only by a code (`error.min`); here a message in words follows it.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+from fob.engine.errors import UNDEFINED
 
 Json = dict[str, Any]
 Faults = list[Json]
@@ -19,6 +22,7 @@ Parser = Callable[[Any, Path, Faults], Any]
 
 MAX_INTEGER = 2**31 - 1
 MAX_NUMBER = sys.float_info.max
+MAX_REPEATED_CHARS = 1000  # of an object that lacks a key, in the message
 ENABLE = "Feature {0} is not enabled. Enable with --enable_features {0})"
 
 
@@ -33,6 +37,14 @@ def fault_at(path: Path, *errors: str) -> Json:
         path, key = path
         written = f"({key}){written}" if isinstance(key, int) else f"/{key}{written}"
     return fault(written or "/", *errors)
+
+
+def undefined(key: str, given: Json) -> str:
+    """Say that the object `given` lacks a key, in Marathon's words, which repeat the object."""
+    written = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
+    if len(written) > MAX_REPEATED_CHARS:
+        written = written[:MAX_REPEATED_CHARS] + "..."
+    return f"'{key}'{UNDEFINED}{written}"
 
 
 def text(
@@ -108,8 +120,7 @@ def one_of(*words: str) -> Parser:
     def parse(value: Any, path: Path, faults: Faults) -> Any:
         word = known.get(value.lower()) if type(value) is str else None
         if word is None:
-            message = f"must be one of {', '.join(words)}"
-            faults.append(fault_at(path, "error.unknown.enum.literal", message))
+            faults.append(fault_at(path, "error.unknown.enum.literal"))
         return word
 
     return parse
@@ -138,7 +149,8 @@ def map_of(item: Parser) -> Parser:
 
 
 def object_of(fields: Mapping[str, Parser], required: Collection[str] = ()) -> Parser:
-    """An object with these fields. Null means absent, and unknown keys are dropped."""
+    """An object with these fields. Null means absent, except for a required key; unknown keys are
+    dropped."""
     find = fields.get
 
     def parse(value: Any, path: Path, faults: Faults) -> Any:
@@ -146,8 +158,10 @@ def object_of(fields: Mapping[str, Parser], required: Collection[str] = ()) -> P
             faults.append(fault_at(path, "error.expected.jsobject"))
             return {}
         for key in required:
-            if value.get(key) is None:
-                faults.append(fault_at((path, key), "error.path.missing"))
+            if key not in value:
+                faults.append(fault_at((path, key), undefined(key, value)))
+            elif value[key] is None:
+                fields[key](None, (path, key), faults)
         return {
             key: field(each, (path, key), faults)
             for key, each in value.items()

@@ -26,6 +26,7 @@ from fob.engine.definitions.field_types import (
     object_of,
     one_of,
     text,
+    undefined,
 )
 
 Json = dict[str, Any]
@@ -113,11 +114,14 @@ def modernized(given: Json) -> Json:
     return found
 
 
-def parse_id(value: Any, faults: Faults) -> str:
-    """Return the absolute id of an app; a relative id is relative to the root group."""
-    if value is None or not isinstance(value, str) or not value:
-        missing = "error.path.missing" if value is None else "error.expected.jsstring"
-        faults.append(fault("/id", "error.minLength" if value == "" else missing))
+def parse_id(body: Any, faults: Faults) -> str:
+    """Return the absolute id of the app in `body`; a relative id is relative to the root group."""
+    if not isinstance(body, dict):
+        return "/"  # which is a fault already
+    value = body.get("id")
+    if not isinstance(value, str) or not value:
+        wrong = "error.expected.jsstring" if "id" in body else undefined("id", body)
+        faults.append(fault("/id", "error.minLength" if value == "" else wrong))
         return "/"
     id_ = value if len(value) <= MAX_ID_CHARS and _ID.fullmatch(value) else resolve(value, "/")
     if id_ == "/":

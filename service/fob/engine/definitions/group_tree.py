@@ -8,8 +8,8 @@ from typing import Any
 
 from fob.engine.definitions import app_definitions
 from fob.engine.definitions.app_definitions import Definition, Faults, fault
-from fob.engine.definitions.field_types import MAX_INTEGER, number
-from fob.engine.errors import ApiError, invalid
+from fob.engine.definitions.field_types import MAX_INTEGER, number, undefined
+from fob.engine.errors import ApiError, invalid, is_unread
 
 Dependencies = tuple[str, ...]  # absolute ids of groups and apps
 _FACTOR = number(0)
@@ -96,13 +96,18 @@ def update(body: Any, group_id: str, now: Tree) -> Tree:
 
     A list `apps` replaces the apps directly in the group, and `groups` its groups; without the key
     they stay. Ids are absolute or relative to their group.
-    Raises `ApiError` 422 naming every fault with its path: `/groups(0)/apps(1)/cpus`.
+    Raises `ApiError` 422 naming every fault with its path: `/groups(0)/apps(1)/cpus`. As in
+    Marathon, contradictions are named only when every value can be read.
     """
     faults: Faults = []
     tree = _update(body, group_id, now, "", faults)
     if faults:
-        raise invalid(faults)
+        raise invalid(_unread(faults) or faults)
     return tree
+
+
+def _unread(faults: Faults) -> Faults:
+    return [each for each in faults if any(map(is_unread, each["errors"]))]
 
 
 def _update(body: Any, group_id: str, now: Tree, path: str, faults: Faults) -> Tree:
@@ -129,9 +134,21 @@ def _groups(
 ) -> Iterator[Tree]:
     for index, child in enumerate(_list(body["groups"], f"{path}/groups", faults)):
         child_path = f"{path}/groups({index})"
-        child_id = _child_id(child, group_id, child_path, faults)
+        # Marathon can read a group without an id, but not an app
+        unnamed = isinstance(child, dict) and child.get("id") is None
+        faults += [fault(f"{child_path}/id", "must not be empty")] if unnamed else []
+        child_id = "" if unnamed else _child_id(child, group_id, child_path, faults)
         if child_id:
             yield _update(child, child_id, now.below(child_id), child_path, faults)
+        else:
+            faults += _unread(_group_faults(child, group_id, child_path))
+
+
+def _group_faults(body: Any, group_id: str, path: str) -> Faults:
+    """Return the faults of a group that has no valid id, except that one."""
+    faults: Faults = []
+    _update(body, group_id, Tree(), path, faults)
+    return faults
 
 
 def _apps(given: Any, group_id: str, path: str, faults: Faults) -> dict[str, Definition]:
@@ -140,12 +157,29 @@ def _apps(given: Any, group_id: str, path: str, faults: Faults) -> dict[str, Def
         child_path = f"{path}({index})"
         app_id = _child_id(body, group_id, child_path, faults)
         if not app_id:
+            faults += _unread(_app_faults(body, child_path))
             continue
         try:
             apps[app_id] = app_definitions.complete(body, app_id)
         except ApiError as error:
-            faults += [each | {"path": child_path + each["path"]} for each in error.body["details"]]
+            faults += _below(child_path, error)
     return apps
+
+
+def _app_faults(body: Any, path: str) -> Faults:
+    """Return the faults of an app that has no valid id, except that one."""
+    try:
+        app_definitions.complete(body, "/any")
+    except ApiError as error:
+        return _below(path, error)
+    return []
+
+
+def _below(path: str, error: ApiError) -> Faults:
+    """Return the faults in `error`, which are about the value at `path`."""
+    return [
+        each | {"path": (path + each["path"]).removesuffix("/")} for each in error.body["details"]
+    ]
 
 
 def _list(given: Any, path: str, faults: Faults) -> list[Any]:
@@ -157,9 +191,12 @@ def _list(given: Any, path: str, faults: Faults) -> list[Any]:
 
 def _child_id(body: Any, group_id: str, path: str, faults: Faults) -> str:
     """Return the absolute id of a child of a group; empty, with a fault, if it is not one."""
-    given = body.get("id") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        return ""  # the caller reports that
+    given = body.get("id")
     if not isinstance(given, str):
-        faults.append(fault(f"{path}/id", "error.path.missing"))
+        wrong = "error.expected.jsstring" if "id" in body else undefined("id", body)
+        faults.append(fault(f"{path}/id", wrong))
         return ""
     child = app_definitions.resolve(given, group_id)
     if parent(child) != group_id or child == group_id:

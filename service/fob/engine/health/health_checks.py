@@ -72,7 +72,10 @@ class HealthChecks:
         self._notify_if_changed(task, health, before)
 
     def _failed(self, task: Task, health: Health, cause: str) -> None:
-        if not task.running or _is_starting(task, health):
+        if not task.running:
+            return
+        if _is_starting(task, health):
+            health.failed_while_starting()
             return
         before, max_failures = health.alive, health.check.max_failures
         health.failed(cause)

@@ -26,21 +26,24 @@ class Health:
     last_failure: str | None = None
     last_failure_cause: str | None = None
     failures: int = 0  # since the last success
-
-    @property
-    def known(self) -> bool:
-        return bool(self.last_success or self.last_failure)
+    known: bool = False  # the task has been checked, be it with a failure that does not count
 
     @property
     def alive(self) -> bool:
         return self.last_success is not None and not self.failures
 
     def succeeded(self) -> None:
+        self.known = True
         self.last_success = utc_now()
         self.first_success = self.first_success or self.last_success
         self.failures = 0
 
+    def failed_while_starting(self) -> None:
+        """Note a failure that does not count: the task is not alive yet, as in Marathon."""
+        self.known = True
+
     def failed(self, cause: str) -> None:
+        self.known = True
         self.last_failure, self.last_failure_cause = utc_now(), cause
         self.failures += 1
 
